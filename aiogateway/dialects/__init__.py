@@ -1,0 +1,1 @@
+"""Wire formats: frames to neutral events and back."""

@@ -1,0 +1,60 @@
+"""Token counts: finding them without parsing what surrounds them, and OpenAI's two ways of writing them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from aiogateway.dialects.payload import as_count, as_dict
+from aiogateway.types import Usage
+
+_KEY = b'"usage"'  # can't stand inside a JSON string: there the quotes are escaped
+_OPENING = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_LIMIT = 16_384  # bytes of one usage object
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"})
+_parse_first = json.JSONDecoder().raw_decode
+
+
+def find_usage(tail: bytes) -> Usage | None:
+    """The last usage object in `tail`, which may be cut anywhere; only that object is parsed."""
+    position = tail.rfind(_KEY)
+    while position >= 0:
+        opening = _OPENING.match(tail, position)
+        if opening is not None:
+            start = opening.end()
+            try:
+                value, _ = _parse_first(tail[start : start + _LIMIT].decode("utf-8", "replace"))
+            except ValueError:
+                value = None
+            usage = read_usage(value)
+            if usage is not None:
+                return usage
+        position = tail.rfind(_KEY, 0, position)
+    return None
+
+
+def read_usage(value: Any) -> Usage | None:
+    """A usage object of any OpenAI endpoint; None when it is none."""
+    counts = as_dict(value)
+    if _COUNTS.isdisjoint(counts):
+        return None
+    prompt = as_dict(counts.get("prompt_tokens_details") or counts.get("input_tokens_details"))
+    completion = as_dict(counts.get("completion_tokens_details") or counts.get("output_tokens_details"))
+    return Usage(
+        input=as_count(counts.get("prompt_tokens", counts.get("input_tokens"))),
+        output=as_count(counts.get("completion_tokens", counts.get("output_tokens"))),
+        cached=as_count(prompt.get("cached_tokens", counts.get("prompt_cache_hit_tokens"))),  # the latter is DeepSeek's
+        reasoning=as_count(completion.get("reasoning_tokens")),
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """Usage as chat and text completions say it."""
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }

@@ -1,0 +1,1 @@
+"""Providers: values that say what to send where. They never open a socket."""

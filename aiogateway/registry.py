@@ -1,0 +1,49 @@
+"""What the plugins brought, frozen at start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from aiogateway.contracts import Dialect, LogSink, Observer, Provider
+from aiogateway.errors import PluginError
+from aiogateway.types import Call, Endpoint
+
+CLIENT_DIALECTS: Mapping[Endpoint, str] = {
+    Endpoint.CHAT: "openai_chat",
+    Endpoint.COMPLETIONS: "openai_completions",
+    Endpoint.EMBEDDINGS: "openai_embeddings",
+    Endpoint.RESPONSES: "openai_responses",
+}
+"""What a client speaks that calls an endpoint under ``/v1/``."""
+
+
+class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One loaded plugin; `hooks` are the names it implements."""
+
+    name: str
+    distribution: str
+    version: str
+    hooks: tuple[str, ...]
+    builtin: bool
+
+
+class Registry(msgspec.Struct, frozen=True, kw_only=True):
+    """Name to object. `observers` has one entry per plugin that implements `observe_call`."""
+
+    providers: Mapping[str, Provider] = {}
+    dialects: Mapping[str, Dialect] = {}
+    sinks: tuple[LogSink, ...] = ()
+    observers: tuple[Callable[[Call], Observer | None], ...] = ()
+    plugins: tuple[PluginInfo, ...] = ()
+
+    def client_dialect(self, endpoint: Endpoint) -> Dialect:
+        """What clients of `endpoint` speak. Raises PluginError when no plugin brought it."""
+        name = CLIENT_DIALECTS[endpoint]
+        try:
+            return self.dialects[name]
+        except KeyError:
+            raise PluginError(
+                f"the dialect {name} is not loaded", plugin="aiogateway.dialects.builtin", hook="register_dialects"
+            ) from None
