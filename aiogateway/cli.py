@@ -1,0 +1,204 @@
+"""The command line: serve, demo, plugins, and what installed plugins add.
+
+A mistake of the operator's is one line on standard error and exit status 2. What a command needs is imported by that
+command, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+
+from aiogateway.errors import GatewayError, PluginError
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+class StartError(click.ClickException):
+    """What stops a command before it has begun."""
+
+    exit_code = 2
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turns errors of the operator's making into one line."""
+    try:
+        yield
+    except GatewayError as error:
+        raise StartError(str(error)) from error
+
+
+class PluginGroup(click.Group):
+    """A group that asks installed plugins for commands only once it has none of that name itself."""
+
+    _asked = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        try:
+            self._ask_plugins()
+        except PluginError as error:  # help must not depend on other people's packages
+            click.echo(f"Warning: {error}", err=True)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not self._asked:
+            with _one_line():
+                self._ask_plugins()
+            command = super().get_command(ctx, cmd_name)
+        return command
+
+    def _ask_plugins(self) -> None:
+        from aiogateway.plugins import add_commands, load_installed  # noqa: PLC0415
+        from aiogateway.settings import load_plugin_settings  # noqa: PLC0415
+
+        self._asked = True
+        theirs = click.Group()
+        add_commands(load_installed(load_plugin_settings()), theirs)
+        self.commands = {**theirs.commands, **self.commands}
+
+
+@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aiogateway")
+def main() -> None:
+    """An async streaming LLM gateway: one OpenAI-compatible door in front of many providers."""
+
+
+def _takes_config(command: F) -> F:
+    return click.option("--config", metavar="FILE", help="Settings as YAML, TOML or JSON.")(command)
+
+
+@main.command()
+@click.option("--host", help="Address or name to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on; 0 takes any free one [8787].")
+@_takes_config
+@click.option("--data-dir", metavar="DIR", help="Where data is kept.")
+@click.option("--log-level", type=click.Choice(_LEVELS), help="The least severe messages to log [info].")
+@click.option("--drain", type=float, metavar="SECONDS", help="How long open streams may go on after SIGTERM [30].")
+@click.option("--allow-open", is_flag=True, default=None, help="Listen beyond loopback although no key is asked for.")
+def serve(config: str | None, **flags: Any) -> None:
+    """Serve until SIGTERM. Flags beat AIOGATEWAY_* variables, which beat the settings file."""
+    with _one_line():
+        from aiogateway.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(flags, file=config)
+        from aiogateway import app  # noqa: PLC0415
+        from aiogateway.telemetry.logs import start_logging  # noqa: PLC0415
+
+        start_logging(settings.log_level)
+        raise SystemExit(app.run(settings))
+
+
+@main.command()
+@_takes_config
+def plugins(config: str | None) -> None:
+    """List what is loaded, from which distribution and version, and which hooks it implements."""
+    with _one_line():
+        from aiogateway.plugins import load_plugins  # noqa: PLC0415
+        from aiogateway.settings import load_settings  # noqa: PLC0415
+
+        _, registry = load_plugins(load_settings(file=config))
+    rows = [(info.name, f"{info.distribution} {info.version}", ", ".join(info.hooks)) for info in registry.plugins]
+    rows.insert(0, ("PLUGIN", "DISTRIBUTION", "HOOKS"))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, distribution, hooks in rows:
+        click.echo(f"{name:{widths[0]}}  {distribution:{widths[1]}}  {hooks}")
+
+
+# ---------------------------------------------------------------- demo
+
+_QUESTION = "What does a streaming gateway do?"
+_ANSWER = (
+    "It stands between your program and a model, and hands on each token the moment it arrives. "
+    "This one was made up by the mock provider, which needs no key and no network."
+)
+_PACE = 40  # milliseconds between tokens: slow enough to see them come
+_NEXT = """
+Where to go next
+
+  aiogateway serve            the gateway on http://127.0.0.1:8787
+  aiogateway plugins          which providers are there
+  the README                  other clients, settings, and how to write a plugin
+
+With a key, from LlamaIndex (pip install llama-index-llms-openai):
+
+  from llama_index.llms.openai import OpenAI
+
+  llm = OpenAI(
+      model="gpt-4o-mini",
+      api_base="http://127.0.0.1:8787/v1",
+      api_key="<your OpenAI key>",
+      default_headers={"x-portkey-provider": "openai"},
+  )
+  for part in llm.stream_complete("Hello"):
+      print(part.delta, end="", flush=True)
+"""
+
+
+@main.command()
+def demo() -> None:
+    """Start a gateway, stream one chat through the mock provider, and say where to go next."""
+    with _one_line():
+        asyncio.run(_demonstrate())
+
+
+async def _demonstrate() -> None:
+    import aiohttp  # noqa: PLC0415
+
+    from aiogateway import app  # noqa: PLC0415
+    from aiogateway.settings import PluginSettings, Settings  # noqa: PLC0415
+
+    gateway = await app.start(Settings(port=0, plugins=PluginSettings(load=())))
+    try:
+        click.echo(f"A gateway is listening on {gateway.url}\n")
+        click.echo(f"POST /v1/chat/completions   x-portkey-provider: mock\n\n  > {_QUESTION}\n\n  ", nl=False)
+        async with aiohttp.ClientSession() as session:
+            await _chat(session, gateway.url)
+    finally:
+        await gateway.stop()
+    click.echo(_NEXT, nl=False)
+
+
+async def _chat(session: ClientSession, url: str) -> None:
+    body = {"model": "mock", "stream": True, "messages": [{"role": "user", "content": _QUESTION}]}
+    headers = {
+        "x-portkey-provider": "mock",
+        "x-portkey-mock-text": _ANSWER,
+        "x-portkey-mock-delay-ms": str(_PACE),
+    }
+    start = time.monotonic()
+    first: float | None = None
+    count = 0
+    async with session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as response:
+        async for text in _read_tokens(response):
+            first = time.monotonic() - start if first is None else first
+            count += 1
+            click.echo(text, nl=False)
+    click.echo(f"\n\n{count} tokens, the first after {(first or 0) * 1000:.0f} ms.")
+
+
+async def _read_tokens(response: ClientResponse) -> AsyncIterator[str]:
+    """The text of each event. Raises GatewayError when the answer is none."""
+    if response.status != 200:
+        raise GatewayError(f"the gateway answered {response.status}: {await response.text()}")
+    async for line in response.content:
+        if not line.startswith(b"data: {"):
+            continue
+        event = orjson.loads(line.removeprefix(b"data: "))
+        if "error" in event:
+            raise GatewayError(f"the stream broke: {event['error'].get('message')}")
+        for choice in event["choices"]:
+            if text := choice["delta"].get("content"):
+                yield text
