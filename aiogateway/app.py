@@ -1,0 +1,200 @@
+"""The composition root: the one place where the classes meet.
+
+`start` gives a running gateway inside an event loop (demo, tests), `run` one process until it is told to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import importlib.metadata
+import logging
+import resource
+import signal
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import aiohttp
+import orjson
+import pluggy
+from aiohttp import http_parser
+
+from .config.hosts import AddressPolicy
+from .config.model import Config
+from .config.parse import ConfigCache
+from .engine.attempt import Tools
+from .engine.buffers import Buffers
+from .engine.dial import Dialer
+from .engine.pipeline import Pipeline
+from .engine.transport import Pool
+from .errors import ConfigError, SettingsError
+from .plugins import Closer, load_plugins, start_plugins, stop_plugins
+from .registry import Registry
+from .server.door import Door
+from .server.health import Health
+from .server.inference import Inference
+from .server.routes import Routes
+from .server.runner import Runner
+from .settings import Settings
+from .telemetry.metrics import Metrics
+from .telemetry.recorder import Recorder
+from .types import Origin, Record
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
+
+log = logging.getLogger(__name__)
+
+DOCS = "https://pypi.org/project/aiogateway/"
+FLUSH = 5.0  # seconds that records may take to reach their sinks at the end
+
+
+class Ledger:
+    """Where the engine puts finished calls: metrics and records."""
+
+    def __init__(self, metrics: Metrics, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._metrics = metrics
+        self.begin_call = metrics.begin_call
+        self.open_stream = metrics.open_stream
+        self.close_stream = metrics.close_stream
+
+    def put(self, record: Record) -> None:
+        self._metrics.end_call(record)
+        self._recorder.put(record)
+
+
+class Gateway:
+    """A gateway: what `startup` hooks are handed. `resolver` is injected by tests."""
+
+    def __init__(self, settings: Settings, *, resolver: AbstractResolver | None = None) -> None:
+        check_extensions()
+        self.settings = settings
+        self.manager: pluggy.PluginManager
+        self.registry: Registry
+        self.manager, self.registry = load_plugins(settings)
+        self.metrics = Metrics(sinks=[sink.name for sink in self.registry.sinks])
+        self.recorder = Recorder(self.registry.sinks, self.metrics)
+        self.health = Health(version=importlib.metadata.version("aiogateway"), docs=DOCS)
+        policy = AddressPolicy(loopback=settings.loopback, trusted=settings.trusted_hosts)
+        dialer = Dialer(policy, tls=make_tls(settings), proxy=settings.proxy, resolver=resolver)
+        self.pool = Pool(dialer)
+        self.http = aiohttp.ClientSession()
+        self.tools = Tools(
+            self.registry,
+            self.pool,
+            self.http,
+            buffers=Buffers(settings.max_buffered),
+            unary_buffer=settings.unary_buffer,
+            max_event=settings.max_event,
+            check_streams=settings.check_streams,
+        )
+        self.pipeline = Pipeline(self.tools, Ledger(self.metrics, self.recorder))
+        configs = ConfigCache({name: provider.options for name, provider in self.registry.providers.items()})
+        inference = Inference(self.pipeline, settings, read_default(settings, configs), configs)
+        routes = Routes(inference, Door(settings), self.health, self.metrics, self.recorder, self.pipeline)
+        self.runner = Runner(settings, routes, self.health)
+        self._plugins: list[tuple[str, Closer]] = []
+
+    @property
+    def port(self) -> int:
+        return self.runner.port
+
+    @property
+    def url(self) -> str:
+        host = self.settings.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    async def start(self) -> None:
+        self.recorder.start()
+        self._plugins = await start_plugins(self.manager, self)
+        await self.runner.start()
+
+    async def stop(self, drain: float = 0.0) -> None:
+        """Drains for up to `drain` seconds, then ends everything; records are flushed."""
+        await self.runner.stop(drain)
+        await stop_plugins(self._plugins)
+        await self.recorder.close(FLUSH)
+        await self.pool.close()
+        await self.http.close()
+
+
+async def start(settings: Settings, *, resolver: AbstractResolver | None = None) -> Gateway:
+    """A gateway that answers. Raises SettingsError or PluginError when it can't."""
+    gateway = Gateway(settings, resolver=resolver)
+    await gateway.start()
+    return gateway
+
+
+def run(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT; a second one forces. Returns the exit status."""
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=choose_loop()) as runner:
+        return runner.run(_serve(settings))
+
+
+def choose_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's, where there is one."""
+    try:
+        return importlib.import_module("uvloop").new_event_loop  # type: ignore[no-any-return]
+    except ImportError:  # Windows
+        return asyncio.new_event_loop
+
+
+async def _serve(settings: Settings) -> int:
+    gateway = await start(settings)
+    log.info("listening on %s", gateway.url)
+    told = asyncio.Event()
+
+    def on_signal() -> None:
+        if told.is_set():
+            gateway.runner.force()
+        told.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    gc.collect()
+    gc.freeze()  # what was imported lives as long as the process: never walk it again
+    await told.wait()
+    await gateway.stop(settings.drain)
+    return 0
+
+
+def read_default(settings: Settings, configs: ConfigCache) -> Config | None:
+    """The settings' `default_config`, by the same code as a request's. Raises SettingsError."""
+    if settings.default_config is None:
+        return None
+    try:
+        text = orjson.dumps(settings.default_config).decode()
+        return configs.parse(text, origin=Origin.OURS, source="default_config")
+    except ConfigError as error:
+        raise SettingsError(str(error), path="default_config") from error
+
+
+def make_tls(settings: Settings) -> ssl.SSLContext:
+    """What upstreams' certificates must meet: the system's trust, or `ca_file`."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"can't read certificates from {settings.ca_file!r}: {error}", path="ca_file") from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def raise_file_limit() -> None:
+    """Every stream holds two descriptors; the soft limit is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            log.warning("the limit of open files stays at %d: %s", soft, error)
+
+
+def check_extensions() -> None:
+    """aiohttp's pure-Python parser costs half as much again per request: a broken install stops the start."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise SettingsError("aiohttp's C extensions are missing: reinstall aiohttp from a wheel for this platform")

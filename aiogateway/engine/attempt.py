@@ -1,0 +1,288 @@
+"""One try at one target: build the request, open the upstream, wait until the answer can be judged.
+
+Nothing has been written to the client when `open_attempt` returns or raises, so another try is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import msgspec
+
+from ..contracts import Dialect, Observer, Provider, Responder
+from ..errors import GatewayError, Headers, PluginError, Unsupported, UpstreamError, UpstreamStatus
+from ..registry import Registry
+from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Target, UpstreamRequest
+from . import body as bodies
+from .buffers import Buffers
+from .deadlines import Watch
+from .exchange import Exchange
+from .local import LocalSource
+from .transport import Pool, StaleConnection
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+REMEMBERED = 10_000  # hosts known to refuse stream_options
+HOP_BY_HOP = frozenset(
+    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+     "transfer-encoding", "upgrade")
+)  # fmt: skip
+
+
+class Tools:
+    """What every attempt of a worker needs; made once by the composition root."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        pool: Pool,
+        http: ClientSession,
+        *,
+        buffers: Buffers,
+        unary_buffer: int,
+        max_event: int,
+        check_streams: bool,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.registry = registry
+        self.pool = pool
+        self.http = http
+        self.buffers = buffers
+        self.unary_buffer = unary_buffer
+        self.max_event = max_event
+        self.check_streams = check_streams
+        self.live: set[Exchange] = set()  # committed answers under way
+        self._no_stream_options: OrderedDict[tuple[str, bool], None] = OrderedDict()
+
+    def refuses_stream_options(self, origin: tuple[str, bool]) -> bool:
+        return origin in self._no_stream_options
+
+    def remember_refusal(self, origin: tuple[str, bool]) -> None:
+        self._no_stream_options[origin] = None
+        if len(self._no_stream_options) > REMEMBERED:
+            self._no_stream_options.popitem(last=False)
+
+
+class Opened(msgspec.Struct):
+    """An attempt that may be committed: `exchange.ready` is done, its status is 2xx and no in-band error came first."""
+
+    attempt: Attempt
+    request: Request  # the client's, overrides merged
+    target: Target
+    exchange: Exchange
+    watch: Watch
+    client: Dialect
+    upstream: Dialect
+    lane: Lane
+    hide_usage: bool
+
+    def close(self) -> None:
+        """Ends the attempt, wherever it is."""
+        self.watch.stop()
+        self.exchange.close()
+
+
+async def open_attempt(
+    tools: Tools, call: Call, request: Request, target: Target, until: float, observers: tuple[Observer, ...]
+) -> Opened:
+    """Raises UpstreamError (the attempt failed), RequestError (this target can't serve it)."""
+    provider = tools.registry.providers[target.provider]
+    request = bodies.merge_overrides(request, target)
+    attempt = Attempt(
+        target=target.path, provider=target.provider, model=request.model, start=time.monotonic() - call.clock
+    )
+    call.attempts.append(attempt)
+    for observer in observers:
+        observer.attempt(attempt)
+    try:
+        return await _open(tools, call, attempt, provider, request, target, until)
+    except UpstreamError as error:
+        attempt.status, attempt.error = error.status, error.code
+        attempt.outcome, attempt.closed_by = Outcome.FAILED, "upstream"
+        raise
+    except asyncio.CancelledError:
+        attempt.outcome, attempt.closed_by = Outcome.CLIENT_LEFT, "client"
+        raise
+    finally:
+        attempt.end = time.monotonic() - call.clock
+
+
+async def _open(
+    tools: Tools, call: Call, attempt: Attempt, provider: Provider, request: Request, target: Target, until: float
+) -> Opened:
+    route = ask(provider, provider.route, request.endpoint, request.dialect, request.model)
+    if route is None:
+        raise Unsupported(f"{target.provider} does not offer {request.endpoint}", param=f"{target.path}.provider")
+    client = tools.registry.dialects[request.dialect]
+    upstream = tools.registry.dialects[route.dialect]
+    outgoing = request
+    if upstream is not client:
+        outgoing, call.dropped_params = bodies.translate(request, client, upstream)
+    asking = _may_ask_usage(provider, request, outgoing, upstream)
+    hide_usage = asking and not bodies.asks_usage(request)
+    while True:
+        final = bodies.ask_usage(outgoing) if hide_usage else outgoing
+        prepared = _forward(ask(provider, provider.prepare, final, target), request, target)
+        place = split_url(prepared.url)[0], target.guarded
+        if hide_usage and tools.refuses_stream_options(place):
+            hide_usage = False
+            continue
+        authorized = await authorize(tools, provider, prepared, target)
+        exchange, watch = await _exchange(tools, provider, authorized, target, upstream, request.stream, until)
+        try:
+            _judge(provider, exchange, upstream, attempt)
+        except GatewayError as error:
+            watch.stop()
+            exchange.close()
+            if not isinstance(error, UpstreamStatus):
+                raise
+            if hide_usage and error.status == 400 and b"stream_options" in error.body:
+                tools.remember_refusal(place)
+                hide_usage = False
+                continue
+            if upstream is not client:  # its body means nothing to the client: ours is written from the error
+                error.body = b""
+            raise
+        lane = _choose_lane(tools, exchange, client is upstream, hide_usage)
+        return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage)
+
+
+def ask(provider: Provider, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """A provider may be a plugin's: what it raises by mistake is named, not shown."""
+    try:
+        return question(*args, **kwargs)
+    except GatewayError:
+        raise
+    except Exception as error:
+        raise PluginError(type(error).__name__, plugin=provider.name, hook=question.__name__) from error
+
+
+async def authorize(tools: Tools, provider: Provider, upstream: UpstreamRequest, target: Target) -> UpstreamRequest:
+    """The last step before sending: the credential goes in."""
+    try:
+        return await provider.authorize(upstream, target.credential, tools.http)
+    except GatewayError:
+        raise
+    except Exception as error:
+        raise PluginError(type(error).__name__, plugin=provider.name, hook="authorize") from error
+
+
+def _may_ask_usage(provider: Provider, request: Request, outgoing: Request, upstream: Dialect) -> bool:
+    return (
+        request.stream
+        and request.endpoint in bodies.USAGE_ENDPOINTS
+        and Capability.STREAM_USAGE in provider.capabilities
+        and bool(upstream.usage_marks)
+        and not (outgoing is not request and bodies.asks_usage(outgoing))
+    )
+
+
+def _choose_lane(tools: Tools, exchange: Exchange, same: bool, hide_usage: bool) -> Lane:
+    if not exchange.streaming:
+        return Lane.UNARY
+    if not same:
+        return Lane.TRANSLATED
+    if tools.check_streams:
+        return Lane.CHECKED
+    return Lane.FRAMED if hide_usage else Lane.VERBATIM
+
+
+def _forward(upstream: UpstreamRequest, request: Request, target: Target) -> UpstreamRequest:
+    """Adds the client's headers that the config names; they replace the provider's own."""
+    if not target.forward_headers:
+        return upstream
+    wanted = frozenset(target.forward_headers)
+    extra = tuple((name, value) for name, value in request.headers if name in wanted)
+    names = {name for name, _ in extra}
+    kept = tuple((name, value) for name, value in upstream.headers if name not in names)
+    return msgspec.structs.replace(upstream, headers=kept + extra)
+
+
+async def _exchange(
+    tools: Tools, provider: Provider, request: UpstreamRequest, target: Target, dialect: Dialect, stream: bool,
+    until: float,
+) -> tuple[Exchange, Watch]:  # fmt: skip
+    """Sends, and waits until the answer can be judged. A pooled connection that died unheard costs one more try."""
+    retried = False
+    while True:
+        exchange = Exchange(tools.loop, tools.buffers, dialect=dialect if stream else None, limit=tools.unary_buffer)
+        watch = Watch(tools.loop, exchange, target.deadlines, until)
+        exchange.on_first = watch.await_idle
+        try:
+            await send(tools, provider, request, target, exchange, watch, stream=stream, fresh=retried)
+            await exchange.ready
+            return exchange, watch
+        except StaleConnection:
+            watch.stop()
+            if retried:
+                raise
+            retried = True
+        except BaseException:  # cancelled: the client left before the first token
+            watch.stop()
+            exchange.close()
+            raise
+
+
+async def send(
+    tools: Tools, provider: Provider, request: UpstreamRequest, target: Target, exchange: Exchange, watch: Watch,
+    *, stream: bool, fresh: bool,
+) -> None:  # fmt: skip
+    """Puts the request on a connection; the first-token deadline starts when it is out, not while dialling."""
+    if isinstance(provider, Responder) and request.url.startswith("local:"):
+        LocalSource(provider, request, exchange)
+        watch.await_first(stream=stream)
+        return
+    origin, path = split_url(request.url)
+    place = tools.pool.find(origin, guarded=target.guarded)
+    upstream = None if fresh else tools.pool.take(place)
+    if upstream is None:
+        upstream = await tools.pool.dial(place, target.deadlines.connect)
+    exchange.source = upstream
+    head = write_head(request.method, path, place.host, request.headers, len(request.body))
+    upstream.send(exchange, request.method, head, request.body)
+    watch.await_first(stream=stream)
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """``https://host:port`` and the raw rest, byte for byte."""
+    cut = url.find("/", url.find("//") + 2)
+    return (url, "/") if cut < 0 else (url[:cut], url[cut:])
+
+
+def write_head(method: str, path: str, host: bytes, headers: Headers, length: int | None) -> bytes:
+    """A request's head. `length` None: the body follows in chunks; a bodiless GET or HEAD names no length."""
+    lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + host]
+    lines += [f"{name}: {value}".encode("latin-1") for name, value in headers if name not in ("host", "content-length")]
+    if length is None:
+        lines.append(b"transfer-encoding: chunked")
+    elif length or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        lines.append(b"content-length: %d" % length)
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: Attempt) -> None:
+    """Raises what the answer stands for, if it stands for an error."""
+    attempt.status = status = exchange.status
+    if not 200 <= status < 300:
+        raise ask(provider, provider.read_error, status, text_headers(exchange.headers), exchange.body())
+    if exchange.streaming:
+        failure = dialect.read_failure(exchange.first) if b"error" in exchange.first else None
+        if failure is None and not exchange.first and exchange.over:
+            raise UpstreamError("the provider's stream held no event")
+    else:
+        failure = dialect.read_body_failure(exchange.body())
+    if failure is not None:
+        raise failure
+
+
+def text_headers(headers: list[tuple[bytes, bytes]]) -> Headers:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)

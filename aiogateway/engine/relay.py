@@ -1,0 +1,131 @@
+"""After the commit: from the exchange to the client, callback to callback.
+
+No task wakes per chunk. The handler's task waits in `run` and wakes at the end, and whenever the client is slower than
+the provider: then the provider's transport is paused, TCP stops the provider, and nothing queues up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from ..contracts import Sink
+from ..errors import GatewayError, StreamBroken, UpstreamError
+from .exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+
+class Conduit(Protocol):
+    """What stands between: a lane, or nothing for bodies that pass as they are."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def end(self, error: GatewayError | None) -> bytes: ...
+
+    def settled(self) -> bool: ...
+
+
+class Relay:
+    """One answer on its way to one client. Without a conduit an error can't be said in-band: the client is cut."""
+
+    __slots__ = ("_conduit", "_exchange", "_loop", "_sink", "_turn", "error", "over", "sent")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, exchange: Exchange, sink: Sink, conduit: Conduit | None
+    ) -> None:
+        self._loop = loop
+        self._exchange = exchange
+        self._sink = sink
+        self._conduit = conduit
+        self._turn: asyncio.Future[None] | None = None
+        self.error: GatewayError | None = None
+        self.over = False
+        self.sent = 0
+
+    # -- Outlet: called by the exchange, in the provider's data_received
+
+    def on_data(self, data: bytes) -> None:
+        if self.over:
+            return
+        if self._conduit is not None:
+            try:
+                data = self._conduit.feed(data)
+            except UpstreamError as broken:
+                self._exchange.fail(broken)
+                return
+            except Exception:  # a dialect may be a plugin's; in data_received it would take the connection down unheard
+                log.exception("a dialect failed on a provider's stream")
+                self._exchange.fail(UpstreamError("the dialect's plugin failed on the provider's stream"))
+                return
+        sink = self._sink
+        if data:
+            self.sent += len(data)
+            sink.write(data)
+            if not self._exchange.over:  # else the end follows at once and goes out in the same system call
+                sink.flush()
+        if sink.paused and self._exchange.source is not None:
+            self._exchange.source.pause()
+            self._wake()
+
+    def on_end(self, error: UpstreamError | None) -> None:
+        """The provider is done, or we are done with it: say so, in the same loop iteration as the last bytes."""
+        if self.over:
+            return
+        self.over = True
+        self.error = error
+        closing: bytes | None = b""
+        if self._conduit is not None:
+            try:
+                closing = self._conduit.end(error)
+            except Exception:
+                log.exception("a dialect failed at the end of a provider's stream")
+                closing = None
+        elif error is not None:
+            closing = None
+        if closing is None:
+            self._sink.abort()  # what can't say that it is broken must not look whole
+        else:
+            self.sent += len(closing)
+            if closing:
+                self._sink.write(closing)
+            self._sink.end()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    # -- the watch
+
+    def settle(self) -> bool:
+        """Ends a stream that is complete although the provider keeps it open."""
+        if self._conduit is None or not self._conduit.settled():
+            return False
+        self._exchange.fail(StreamBroken("the provider kept a finished stream open"))
+        return True
+
+    def stall(self, error: GatewayError) -> None:
+        """The client takes nothing: both ends are cut."""
+        self.over = True
+        self.error = error
+        self._exchange.close()
+        self._sink.abort()
+        self._wake()
+
+    # -- the handler
+
+    async def run(self) -> None:
+        """Returns when the answer has been written, and taken but for what the client's socket buffers."""
+        sink, exchange = self._sink, self._exchange
+        while not self.over:
+            self._turn = self._loop.create_future()
+            if not sink.paused:
+                await self._turn
+            if sink.paused:
+                await sink.drained()
+            if exchange.source is not None:
+                exchange.source.resume()
+        if sink.paused:
+            await sink.drained()

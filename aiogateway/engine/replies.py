@@ -1,0 +1,145 @@
+"""What goes around an answer: its headers, an error's body, the record of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from ..contracts import Dialect
+from ..errors import GatewayError, StreamBroken, UpstreamStatus
+from ..neutral import Event, Failure, UsageReport
+from ..types import Call, Outcome, Record, Usage
+
+RawHeader = tuple[bytes, bytes]
+
+# RFC 9110 7.6.1, and what only holds between a browser and the provider
+NOT_PASSED = frozenset(
+    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+     b"trailer", b"transfer-encoding", b"upgrade", b"set-cookie", b"alt-svc", b"strict-transport-security")
+)  # fmt: skip
+BODY_HEADERS = frozenset((b"content-length", b"content-encoding", b"content-type", b"content-md5", b"digest", b"etag"))
+OURS = (b"x-portkey-", b"x-aiogateway-")
+USEFUL = (b"x-request-id", b"request-id", b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"openai-")
+STREAM_HEADERS: tuple[RawHeader, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+def own_headers(call: Call) -> list[RawHeader]:
+    """The ``x-portkey-*`` answer headers; the values are as portkey.md 3.3 observed them."""
+    headers = [(b"x-portkey-trace-id", call.trace.id.encode("latin-1", "replace"))]
+    if call.attempts:
+        last = call.attempts[-1]
+        headers += [
+            (b"x-portkey-provider", last.provider.encode("latin-1", "replace")),
+            (b"x-portkey-last-used-option-index", last.target.encode("latin-1", "replace")),
+            (b"x-portkey-retry-attempt-count", b"0"),
+            (b"x-portkey-cache-status", b"DISABLED"),
+        ]
+    if call.dropped_params:
+        headers.append((b"x-aiogateway-dropped-params", ",".join(call.dropped_params).encode("latin-1", "replace")))
+    return headers
+
+
+def pass_headers(headers: Iterable[RawHeader], dropped: frozenset[bytes] = frozenset()) -> list[RawHeader]:
+    """A provider's headers as a client may see them: less hop-by-hop ones (and those `Connection` names)."""
+    headers = list(headers)
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    return [
+        (name, value)
+        for name, value in headers
+        if name not in NOT_PASSED and name not in dropped and name not in named and not name.startswith(OURS)
+    ]
+
+
+def useful_headers(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """Those of a provider's headers that still mean something when the body is ours."""
+    return [(name, value) for name, value in headers if name.startswith(USEFUL)]
+
+
+def stream_headers(call: Call, headers: list[RawHeader], client: Dialect, *, verbatim: bool) -> list[RawHeader]:
+    """Head of a stream; never compressed, never buffered by a proxy in front of us."""
+    if verbatim:
+        kept = pass_headers(headers, STREAM_DROPPED)
+    else:
+        kept = [*useful_headers(headers), (b"content-type", client.media_type.encode())]
+    return [*kept, *STREAM_HEADERS, *own_headers(call)]
+
+
+STREAM_DROPPED = frozenset((b"content-length", b"content-encoding", b"cache-control", b"x-accel-buffering"))
+UNARY_DROPPED = frozenset((b"content-length", b"content-encoding"))
+
+
+def unary_headers(call: Call, headers: list[RawHeader], *, verbatim: bool) -> list[RawHeader]:
+    """Head of an answer that is sent whole."""
+    if verbatim:
+        return [*pass_headers(headers, UNARY_DROPPED), *own_headers(call)]
+    return [*useful_headers(headers), (b"content-type", b"application/json"), *own_headers(call)]
+
+
+def write_error(call: Call, error: GatewayError, dialect: Dialect | None) -> tuple[bytes, list[RawHeader]]:
+    """An error's body and headers. What a provider of the client's own dialect said stays as it came."""
+    headers: list[RawHeader] = []
+    if isinstance(error, UpstreamStatus):
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers]
+        if error.body:
+            return error.body, [*pass_headers(headers, UNARY_DROPPED), *own_headers(call)]
+    body = dialect.write_error(error) if dialect is not None else write_plain_error(error)
+    return body, [*useful_headers(headers), (b"content-type", b"application/json"), *own_headers(call)]
+
+
+def write_plain_error(error: GatewayError) -> bytes:
+    """Both OpenAI-shaped (openai-python shows `error.message`) and Portkey-shaped (portkey.md 2.5)."""
+    shape = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return orjson.dumps({"error": shape, "status": "failure", "message": error.message})
+
+
+def read_events(dialect: Dialect, body: bytes) -> Sequence[Event]:
+    """A provider's unary body as neutral events. Raises StreamBroken when it makes no sense, or the error it holds."""
+    try:
+        events = dialect.read_answer(body)
+    except ValueError as error:
+        raise StreamBroken("the provider's answer can't be understood") from error
+    for event in events:
+        if isinstance(event, Failure):
+            raise event.error
+    return events
+
+
+def find_usage(events: Iterable[Event]) -> Usage | None:
+    found = None
+    for event in events:
+        if isinstance(event, UsageReport):
+            found = event.usage
+    return found
+
+
+def make_record(call: Call, now: float) -> Record:
+    """`now` is monotonic. Overhead is the time before the first attempt: parsing, resolving, reading the upload."""
+    duration = now - call.clock
+    outcome = call.outcome or Outcome.CLIENT_LEFT
+    left = outcome in (Outcome.CLIENT_LEFT, Outcome.CLIENT_STALLED)
+    return Record(
+        id=call.id,
+        trace=call.trace,
+        received=call.received,
+        duration=duration,
+        method=call.method,
+        route=call.route,
+        metadata=call.metadata,
+        endpoint=call.endpoint,
+        stream=call.stream,
+        lane=call.lane,
+        status=499 if left else call.status or 500,
+        outcome=outcome,
+        error=call.error,
+        usage=call.usage,
+        first_token=call.committed,
+        overhead=call.attempts[0].start if call.attempts else duration,
+        sent=call.sent,
+        malformed=call.malformed,
+        dropped_params=call.dropped_params,
+        attempts=tuple(call.attempts),
+    )

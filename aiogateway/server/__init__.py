@@ -1,0 +1,1 @@
+"""HTTP towards clients: routes, the door, keys, and the sink that answers are written to."""

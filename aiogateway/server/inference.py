@@ -1,0 +1,160 @@
+"""The calls we understand: headers, keys and body in, a `Request` and its `Target` out. The pipeline does the rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ..config.headers import CallHeaders, read_call_headers
+from ..config.model import Config
+from ..config.parse import ConfigCache
+from ..config.resolve import names_target, resolve_target
+from ..engine.passthrough import Passed, pass_on
+from ..engine.pipeline import Account, Pipeline
+from ..errors import GatewayError, RequestError
+from ..settings import Settings
+from ..types import Call, Endpoint, Request, Target, Trace
+from .auth import Caller, read_caller, strip_query
+from .sink import ClientSink
+from .upload import ClientUpload
+
+log = logging.getLogger(__name__)
+
+
+def make_id() -> str:
+    """A call's id: 16 bytes of randomness, in hex."""
+    return secrets.token_hex(16)
+
+
+class Inference:
+    """Handlers of ``/v1/*``. One per worker."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, default: Config | None, configs: ConfigCache) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._default = default
+        self._configs = configs
+        registry = pipeline.tools.registry
+        self._providers = registry.providers
+        self._options = frozenset(name for provider in self._providers.values() for name in provider.options)
+
+    async def answer(self, request: web.BaseRequest, endpoint: Endpoint, sink: ClientSink) -> None:
+        """One call to a model."""
+        call = self._begin(request, endpoint)
+        upload = self._upload(request)
+
+        async def resolve() -> tuple[Request, Target]:
+            caller = read_caller(request.raw_headers)
+            headers = self._read_headers(call, caller)
+            target = self._resolve(headers, caller)
+            body = await upload.read_all()
+            return self._read_body(call, endpoint, body, caller), target
+
+        try:
+            await self._pipeline.run(call, sink, resolve)
+        finally:
+            upload.free()
+
+    async def pass_on(self, request: web.BaseRequest, sink: ClientSink) -> None:
+        """A request we don't understand, as it is."""
+        call = self._begin(request, None)
+        upload = self._upload(request)
+
+        async def resolve() -> Passed:
+            caller = read_caller(request.raw_headers)
+            headers = self._read_headers(call, caller)
+            target = self._resolve(headers, caller)
+            return Passed(request.method, strip_query(request.raw_path), caller.headers, target)
+
+        try:
+            await pass_on(self._pipeline, call, sink, resolve, upload)
+        finally:
+            upload.free()
+
+    def refuse(self, request: web.BaseRequest, error: GatewayError, sink: ClientSink) -> None:
+        """A request that gets no further; it has its record all the same."""
+        with Account(self._pipeline, self._begin(request, None), sink):
+            raise error
+
+    def has_target(self, request: web.BaseRequest) -> bool:
+        """Whether a request says, or the settings say, where it goes."""
+        return self._default is not None or names_target(self._peek_headers(request))
+
+    def _peek_headers(self, request: web.BaseRequest) -> CallHeaders:
+        try:
+            return read_call_headers(read_caller(request.raw_headers).gateway, self._options, new_id=make_id)
+        except GatewayError:
+            return CallHeaders(trace=Trace(id=make_id()), provider="")  # pass_on says what is wrong with them
+
+    def _begin(self, request: web.BaseRequest, endpoint: Endpoint | None) -> Call:
+        self._pipeline.books.begin_call()
+        identity = make_id()
+        return Call(
+            id=identity,
+            trace=Trace(id=identity),
+            received=time.time(),
+            clock=time.monotonic(),
+            method=request.method,
+            route=request.raw_path.partition("?")[0][:256],
+            endpoint=endpoint,
+        )
+
+    def _upload(self, request: web.BaseRequest) -> ClientUpload:
+        settings = self._settings
+        return ClientUpload(
+            request, self._pipeline.tools.buffers, max_body=settings.max_body, patience=settings.body_timeout
+        )
+
+    def _read_headers(self, call: Call, caller: Caller) -> CallHeaders:
+        headers = read_call_headers(
+            caller.gateway, self._options, new_id=lambda: call.id, max_config=self._settings.max_config_header
+        )
+        call.trace, call.metadata = headers.trace, headers.metadata
+        return headers
+
+    def _resolve(self, headers: CallHeaders, caller: Caller) -> Target:
+        return resolve_target(
+            headers,
+            configs=self._configs,
+            default=self._default,
+            providers=self._providers,
+            ours=self._settings.providers,
+            caller=caller.credential,
+            deadlines=self._settings.deadlines,
+        )
+
+    def _read_body(self, call: Call, endpoint: Endpoint, raw: bytes, caller: Caller) -> Request:
+        body = parse_body(raw)
+        model = body.get("model")
+        call.stream = body.get("stream") is True
+        return Request(
+            endpoint=endpoint,
+            dialect=self._pipeline.tools.registry.client_dialect(endpoint).name,
+            raw=raw,
+            body=body,
+            model=model if isinstance(model, str) else "",
+            stream=call.stream,
+            headers=caller.headers,
+        )
+
+
+def parse_body(raw: bytes) -> Mapping[str, Any]:
+    """A JSON object. What only orjson refuses (invalid UTF-8, NaN) is read with replacements; `raw` stays as it is."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        try:
+            body = json.loads(raw.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            raise RequestError(f"the body is not JSON: {error.msg} at character {error.pos}") from None
+        log.warning("a request body is not strict JSON (%s); read with replacements", error.msg)
+    if not isinstance(body, dict):
+        raise RequestError(f"the body must be a JSON object, got {type(body).__name__}")
+    return body

@@ -1,0 +1,97 @@
+"""The client's body on its way in: bounded in bytes, and in the silence between them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import HttpVersion11, web
+
+from ..engine.buffers import Buffers
+from ..errors import BodyTooLarge, RequestError, RequestTimeout, UpstreamError
+from ..wire.encoding import Inflater
+
+
+class ClientUpload:
+    """`max_body` bounds what is read whole, not a passthrough. `patience`: seconds the client may be silent."""
+
+    __slots__ = ("_buffers", "_content", "_held", "_max_body", "_patience", "_request", "length", "touched")
+
+    def __init__(self, request: web.BaseRequest, buffers: Buffers, *, max_body: int, patience: float) -> None:
+        self._request = request
+        self._content = request.content
+        self._buffers = buffers
+        self._max_body = max_body
+        self._patience = patience
+        self._held = 0
+        self.touched = False
+        self.length: int | None = request.content_length
+        if self.length is None and "transfer-encoding" not in request.headers:
+            self.length = 0
+
+    async def read_all(self) -> bytes:
+        """The whole body. Raises BodyTooLarge (before reading, if the length is told), Overloaded, RequestTimeout."""
+        if self.length is not None and self.length > self._max_body:
+            raise self._too_large()
+        self._continue()
+        content = self._content
+        if content.is_eof() and not self.touched:  # it came with the head: the usual case
+            body = content.read_nowait()
+            self.touched = bool(body)
+            self._hold(len(body))
+            return self._decode(body)
+        parts: list[bytes] = []
+        while data := await self.read():
+            self._hold(len(data))
+            parts.append(data)
+            if self._held > self._max_body:
+                raise self._too_large()
+        return self._decode(b"".join(parts))
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end."""
+        self._continue()
+        try:
+            async with asyncio.timeout(self._patience):
+                data = await self._content.readany()
+        except TimeoutError:
+            raise RequestTimeout(f"nothing of the body came for {self._patience:g} s") from None
+        except web.RequestPayloadError as error:
+            raise RequestError("the request's body is not valid HTTP") from error
+        self.touched = self.touched or bool(data)
+        return data
+
+    def free(self) -> None:
+        """What was read whole is no longer held."""
+        self._buffers.free(self._held)
+        self._held = 0
+
+    def _hold(self, size: int) -> None:
+        self._buffers.hold(size)
+        self._held += size
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"the request's body is over {self._max_body} bytes")
+
+    def _continue(self) -> None:
+        """RFC 9110 10.1.1: the client waits for a word before it sends its body."""
+        request = self._request
+        if self.touched or request.version < HttpVersion11 or self._content.total_bytes:
+            return
+        if request.headers.get("expect", "").lower() == "100-continue" and request.transport is not None:
+            self.touched = True
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _decode(self, body: bytes) -> bytes:
+        """A compressed request body (we read it, so it must be plain), under the same bound."""
+        encoding = self._request.headers.get("content-encoding", "").strip().lower()
+        if encoding in ("", "identity") or not body:
+            return body
+        try:
+            inflater = Inflater(encoding)
+            plain = inflater.feed(body) + inflater.end()
+        except UpstreamError as error:
+            raise RequestError(f"the body can't be decoded as {encoding}", param="content-encoding") from error
+        if len(plain) > self._max_body:
+            raise self._too_large()
+        self._hold(len(plain))
+        return plain
