@@ -37,6 +37,7 @@ from .server.health import Health
 from .server.inference import Inference
 from .server.routes import Routes
 from .server.runner import Runner
+from .server.targets import Targets
 from .settings import Settings
 from .telemetry.metrics import Metrics
 from .telemetry.recorder import Recorder
@@ -93,7 +94,8 @@ class Gateway:
         )
         self.pipeline = Pipeline(self.tools, Ledger(self.metrics, self.recorder))
         configs = ConfigCache({name: provider.options for name, provider in self.registry.providers.items()})
-        inference = Inference(self.pipeline, settings, read_default(settings, configs), configs)
+        targets = Targets(self.registry, settings, read_default(settings, configs), configs)
+        inference = Inference(self.pipeline, settings, targets)
         routes = Routes(inference, Door(settings), self.health, self.metrics, self.recorder, self.pipeline)
         self.runner = Runner(settings, routes, self.health)
         self._plugins: list[tuple[str, Closer]] = []

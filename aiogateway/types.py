@@ -151,7 +151,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A call's body in one dialect. `body` is the parse of `raw`.
+    """A call's body in one dialect. `body` is the parse of `raw`; `query` is the URL's, raw, empty once translated.
 
     `headers` are the client's, without hop-by-hop ones, cookies, keys and ours: a provider picks what it may pass on.
     """
@@ -162,6 +162,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any]
     model: str
     stream: bool
+    query: str = ""
     headers: Headers = ()
 
 

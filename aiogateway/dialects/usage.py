@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+import orjson
 
 from aiogateway.dialects.payload import as_count, as_dict
 from aiogateway.types import Usage
@@ -13,7 +14,6 @@ _KEY = b'"usage"'  # can't stand inside a JSON string: there the quotes are esca
 _OPENING = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _LIMIT = 16_384  # bytes of one usage object
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"})
-_parse_first = json.JSONDecoder().raw_decode
 
 
 def find_usage(tail: bytes) -> Usage | None:
@@ -22,16 +22,23 @@ def find_usage(tail: bytes) -> Usage | None:
     while position >= 0:
         opening = _OPENING.match(tail, position)
         if opening is not None:
-            start = opening.end()
-            try:
-                value, _ = _parse_first(tail[start : start + _LIMIT].decode("utf-8", "replace"))
-            except ValueError:
-                value = None
-            usage = read_usage(value)
+            usage = read_usage(_parse_first(tail, opening.end()))
             if usage is not None:
                 return usage
         position = tail.rfind(_KEY, 0, position)
     return None
+
+
+def _parse_first(tail: bytes, start: int) -> Any:
+    """The object that begins at `start`, where its braces balance: a usage object holds no strings with braces."""
+    limit = start + _LIMIT
+    end = tail.find(b"}", start, limit) + 1
+    while end and tail.count(b"{", start, end) > tail.count(b"}", start, end):
+        end = tail.find(b"}", end, limit) + 1
+    try:
+        return orjson.loads(tail[start:end])
+    except orjson.JSONDecodeError:
+        return None
 
 
 def read_usage(value: Any) -> Usage | None:

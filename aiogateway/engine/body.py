@@ -71,7 +71,7 @@ def translate(request: Request, client: Dialect, upstream: Dialect) -> tuple[Req
     """The request in the provider's dialect, and the parameters that found no place in it."""
     written = upstream.write_request(client.read_request(request.body))
     translated = msgspec.structs.replace(
-        request, dialect=upstream.name, raw=encode(written.body), body=written.body, stream=request.stream
+        request, dialect=upstream.name, raw=encode(written.body), body=written.body, query=""
     )
     return translated, written.dropped
 

@@ -47,6 +47,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_begun",
         "_buffers",
         "_dialect",
         "_held",
@@ -92,6 +93,7 @@ class Exchange:
         self.on_first: Callable[[], None] | None = None
         self._buffers = buffers
         self._held = 0
+        self._begun = False
         self._dialect = dialect
         self._limit = limit
         self._whole = whole
@@ -120,9 +122,6 @@ class Exchange:
                 self._inflater = Inflater(encoding.decode("latin-1"))
             except UpstreamError as unknown:
                 self.error = unknown
-        if self.on_first is not None and not self.streaming:
-            self.on_first()  # a unary answer's deadline ends at its head
-
     def on_read(self, data: bytes, over: bool, error: UpstreamError | None) -> None:
         """Once per read, after the head, or with `over` before it."""
         self.beats += 1
@@ -139,10 +138,17 @@ class Exchange:
             if self.over:
                 outlet.on_end(error)
             return
+        self._collect(data)
+
+    def _collect(self, data: bytes) -> None:
+        """Before the commit."""
         if data:
             self.parts.append(data)
             self.size += len(data)
             self._hold(len(data))
+        if not self.streaming and not self.over and not self._begun and self.on_first is not None:
+            self._begun = True  # a unary answer's deadline ends at its head
+            self.on_first()
         if self.ready.done():
             if self.size > self._limit and self.source is not None:
                 self.source.pause()  # attach() lets it go on
@@ -189,7 +195,7 @@ class Exchange:
     def _settle(self, error: GatewayError | None) -> None:
         if self.ready.done():
             return
-        if self.on_first is not None:
+        if self.on_first is not None and not self.over:
             self.on_first()
         if error is None:
             self.ready.set_result(None)

@@ -90,19 +90,20 @@ class SplicedLane:
         return data[:cut]
 
     def _hide(self, data: bytes) -> bytes:
-        """Only a read that may hold the usage event is walked event by event."""
-        kept: list[bytes] = []
-        position = 0
+        """Only the event around a mark is looked at, and only it goes; a read may hold a thousand others."""
         dialect = self._dialect
-        while end := dialect.frame_end(data, position):
-            frame = data[position:end]
-            if any(mark in frame for mark in self._marks) and dialect.is_usage_only(frame):
-                self._hidden = frame
-            else:
-                kept.append(frame)
-            position = end
-        kept.append(data[position:])
-        return b"".join(kept)
+        for mark in self._marks:
+            position = data.find(mark)
+            while position >= 0:
+                start = last_blank_line(data, position)
+                end = dialect.frame_end(data, start) or len(data)
+                frame = data[start:end]
+                if dialect.is_usage_only(frame):
+                    self._hidden = frame
+                    data = data[:start] + data[end:]
+                    end = start
+                position = data.find(mark, end)
+        return data
 
     def settled(self) -> bool:
         """Whether the answer is complete although the provider keeps the stream open."""
@@ -225,15 +226,15 @@ class TranslatedLane:
 Lane = SplicedLane | CheckedLane | TranslatedLane
 
 
-def last_blank_line(data: bytes) -> int:
-    """The position after the last blank line, whatever the line ends are; 0 if there is none.
+def last_blank_line(data: bytes, end: int | None = None) -> int:
+    """The position after the last blank line before `end`, whatever the line ends are; 0 if there is none.
 
     rfind() is 30 times faster here than a regex; the rarer forms are looked for only behind the commoner ones.
     """
-    cut = data.rfind(b"\n\n") + 2
+    cut = data.rfind(b"\n\n", 0, end) + 2
     cut = cut if cut > 1 else 0
     for mark in (b"\n\r\n", b"\r\r", b"\n\r"):
-        at = data.rfind(mark, max(cut - 1, 0))
+        at = data.rfind(mark, max(cut - 1, 0), end)
         if at >= 0:
             cut = max(cut, at + len(mark))
     return cut

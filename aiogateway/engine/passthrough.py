@@ -12,8 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from ..contracts import Provider, Responder, Sink
-from ..errors import StreamBroken, Unsupported
+from ..contracts import Provider, Sink
+from ..errors import GatewayError, StreamBroken, Unsupported
 from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
 from . import replies
@@ -114,8 +114,9 @@ async def _send(
 ) -> asyncio.Task[None] | None:  # fmt: skip
     """Sends the head; a body follows in a task of its own, since the answer may come before its end."""
     pool = pipeline.tools.pool
-    if isinstance(provider, Responder) and request.url.startswith("local:"):
-        LocalSource(provider, msgspec.structs.replace(request, body=await upload.read_all()), exchange)
+    responder = pipeline.tools.responders.get(provider.name)
+    if responder is not None and request.url.startswith("local:"):
+        LocalSource(responder, msgspec.structs.replace(request, body=await upload.read_all()), exchange)
         watch.await_first(stream=False)
         return None
     origin, path = split_url(request.url)
@@ -144,7 +145,7 @@ async def _pump(exchange: Exchange, upstream: Upstream, watch: Watch, upload: Up
             upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             await upstream.drained()
     except Exception as error:  # the client's body broke off: the provider must not take the part for the whole
-        exchange.fail(error if isinstance(error, StreamBroken) else StreamBroken("the client's upload broke off"))
+        exchange.fail(error if isinstance(error, GatewayError) else StreamBroken("the client's upload broke off"))
         return
     if exchange.source is upstream:
         if chunked:

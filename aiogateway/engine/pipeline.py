@@ -87,8 +87,10 @@ class Account:
         self._pipeline = pipeline
         self._call = call
         self._sink = sink
-        found = (observe(call) for observe in pipeline.tools.registry.observers)
-        self.observers = tuple(observer for observer in found if observer is not None)
+        self.observers: tuple[Observer, ...] = ()
+        if pipeline.tools.registry.observers:
+            found = (observe(call) for observe in pipeline.tools.registry.observers)
+            self.observers = tuple(observer for observer in found if observer is not None)
 
     def __enter__(self) -> Account:
         return self

@@ -21,6 +21,10 @@ NOT_PASSED = frozenset(
 BODY_HEADERS = frozenset((b"content-length", b"content-encoding", b"content-type", b"content-md5", b"digest", b"etag"))
 OURS = (b"x-portkey-", b"x-aiogateway-")
 USEFUL = (b"x-request-id", b"request-id", b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"openai-")
+CONSTANT: tuple[RawHeader, ...] = (
+    (b"x-portkey-retry-attempt-count", b"0"),
+    (b"x-portkey-cache-status", b"DISABLED"),
+)
 STREAM_HEADERS: tuple[RawHeader, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
@@ -29,12 +33,11 @@ def own_headers(call: Call) -> list[RawHeader]:
     headers = [(b"x-portkey-trace-id", call.trace.id.encode("latin-1", "replace"))]
     if call.attempts:
         last = call.attempts[-1]
-        headers += [
+        headers += (
             (b"x-portkey-provider", last.provider.encode("latin-1", "replace")),
             (b"x-portkey-last-used-option-index", last.target.encode("latin-1", "replace")),
-            (b"x-portkey-retry-attempt-count", b"0"),
-            (b"x-portkey-cache-status", b"DISABLED"),
-        ]
+            *CONSTANT,
+        )
     if call.dropped_params:
         headers.append((b"x-aiogateway-dropped-params", ",".join(call.dropped_params).encode("latin-1", "replace")))
     return headers
@@ -42,16 +45,15 @@ def own_headers(call: Call) -> list[RawHeader]:
 
 def pass_headers(headers: Iterable[RawHeader], dropped: frozenset[bytes] = frozenset()) -> list[RawHeader]:
     """A provider's headers as a client may see them: less hop-by-hop ones (and those `Connection` names)."""
-    headers = list(headers)
-    named: set[bytes] = set()
-    for name, value in headers:
+    kept = []
+    named: list[bytes] = []
+    for pair in headers:
+        name = pair[0]
         if name == b"connection":
-            named.update(token.strip().lower() for token in value.split(b","))
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in NOT_PASSED and name not in dropped and name not in named and not name.startswith(OURS)
-    ]
+            named += [token.strip().lower() for token in pair[1].split(b",")]
+        elif name not in NOT_PASSED and name not in dropped and not name.startswith(OURS):
+            kept.append(pair)
+    return [pair for pair in kept if pair[0] not in named] if named else kept
 
 
 def useful_headers(headers: Iterable[RawHeader]) -> list[RawHeader]:

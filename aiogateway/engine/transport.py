@@ -179,8 +179,8 @@ class Upstream(asyncio.Protocol):
                 receiver.on_read(data, False, None)
             return
         self.receiver = None
-        if self._complete:
-            error = None
+        if self._complete and error is not None and not _is_counted(self._headers):
+            error = None  # what follows a last chunk is not the answer's; what follows a length shows it too short
         self._release(reusable=error is None and self._keep and not self._surplus)
         receiver.on_read(data, True, error)
 
@@ -219,6 +219,10 @@ class Upstream(asyncio.Protocol):
             receiver.on_read(b"", True, broken)
         else:
             receiver.on_read(b"", True, ConnectFailed("the provider closed the connection without an answer"))
+
+
+def _is_counted(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-length" for name, _ in headers)
 
 
 def _is_framed(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from aiogateway.dialects.failures import find_error, find_message, make_failure
 from aiogateway.dialects.payload import parse_json
@@ -56,7 +55,7 @@ class BaseProvider:
             raise RequestError(f"{self.name} does not offer {request.endpoint}")
         return UpstreamRequest(
             method="POST",
-            url=join_url(self.base_of(target), route.path),
+            url=join_url(self.base_of(target), f"{route.path}?{request.query}" if request.query else route.path),
             headers=JSON_HEADERS + self.headers_of(target),
             body=request.raw,
         )
@@ -92,6 +91,9 @@ class BaseProvider:
         return tuple(headers)
 
 
+_UNFIT = re.compile(r"[\x00-\x1f\x7f]|[^\x00-\xff]")
+
+
 def join_url(base: str, path: str) -> str:
     """`path` (with its raw query) below `base`; neither is normalised."""
     return f"{base.rstrip('/')}/{path.removeprefix('/')}"
@@ -99,7 +101,7 @@ def join_url(base: str, path: str) -> str:
 
 def check_header(value: str, name: str) -> str:
     """Raises RequestError for what would end a header line, or is no byte."""
-    if any(char < " " or char == "\x7f" or char > "\xff" for char in value):
+    if _UNFIT.search(value):
         raise RequestError(f"{name} has characters that a header can't carry", param=name)
     return value
 
@@ -114,8 +116,10 @@ def replace_headers(upstream: UpstreamRequest, headers: Headers) -> UpstreamRequ
     if not headers:
         return upstream
     names = {name for name, _ in headers}
-    kept = tuple(pair for pair in upstream.headers if pair[0] not in names)
-    return msgspec.structs.replace(upstream, headers=kept + headers)
+    kept = upstream.headers
+    if not names.isdisjoint([name for name, _ in kept]):
+        kept = tuple(pair for pair in kept if pair[0] not in names)
+    return UpstreamRequest(method=upstream.method, url=upstream.url, headers=kept + headers, body=upstream.body)
 
 
 def read_status_error(provider: str, status: int, headers: Headers, body: bytes) -> UpstreamStatus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
+import random
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,38 +12,31 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from ..config.headers import CallHeaders, read_call_headers
-from ..config.model import Config
-from ..config.parse import ConfigCache
-from ..config.resolve import names_target, resolve_target
 from ..engine.passthrough import Passed, pass_on
 from ..engine.pipeline import Account, Pipeline
-from ..errors import GatewayError, RequestError
+from ..errors import ConfigError, GatewayError, RequestError
 from ..settings import Settings
 from ..types import Call, Endpoint, Request, Target, Trace
 from .auth import Caller, read_caller, strip_query
 from .sink import ClientSink
+from .targets import Targets, trace_of
 from .upload import ClientUpload
 
 log = logging.getLogger(__name__)
 
 
 def make_id() -> str:
-    """A call's id: 16 bytes of randomness, in hex."""
-    return secrets.token_hex(16)
+    """A call's id: 128 random bits, in hex. It is no secret, so it need not cost a system call."""
+    return f"{random.getrandbits(128):032x}"  # noqa: S311
 
 
 class Inference:
     """Handlers of ``/v1/*``. One per worker."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, default: Config | None, configs: ConfigCache) -> None:
+    def __init__(self, pipeline: Pipeline, settings: Settings, targets: Targets) -> None:
         self._pipeline = pipeline
         self._settings = settings
-        self._default = default
-        self._configs = configs
-        registry = pipeline.tools.registry
-        self._providers = registry.providers
-        self._options = frozenset(name for provider in self._providers.values() for name in provider.options)
+        self._targets = targets
 
     async def answer(self, request: web.BaseRequest, endpoint: Endpoint, sink: ClientSink) -> None:
         """One call to a model."""
@@ -51,11 +44,10 @@ class Inference:
         upload = self._upload(request)
 
         async def resolve() -> tuple[Request, Target]:
-            caller = read_caller(request.raw_headers)
-            headers = self._read_headers(call, caller)
-            target = self._resolve(headers, caller)
+            caller, target = self._resolve(request, call)
             body = await upload.read_all()
-            return self._read_body(call, endpoint, body, caller), target
+            query = strip_query(request.raw_path).partition("?")[2]
+            return self._read_body(call, endpoint, body, query, caller), target
 
         try:
             await self._pipeline.run(call, sink, resolve)
@@ -68,9 +60,7 @@ class Inference:
         upload = self._upload(request)
 
         async def resolve() -> Passed:
-            caller = read_caller(request.raw_headers)
-            headers = self._read_headers(call, caller)
-            target = self._resolve(headers, caller)
+            caller, target = self._resolve(request, call)
             return Passed(request.method, strip_query(request.raw_path), caller.headers, target)
 
         try:
@@ -85,13 +75,7 @@ class Inference:
 
     def has_target(self, request: web.BaseRequest) -> bool:
         """Whether a request says, or the settings say, where it goes."""
-        return self._default is not None or names_target(self._peek_headers(request))
-
-    def _peek_headers(self, request: web.BaseRequest) -> CallHeaders:
-        try:
-            return read_call_headers(read_caller(request.raw_headers).gateway, self._options, new_id=make_id)
-        except GatewayError:
-            return CallHeaders(trace=Trace(id=make_id()), provider="")  # pass_on says what is wrong with them
+        return self._targets.has_target(read_caller(request.raw_headers))
 
     def _begin(self, request: web.BaseRequest, endpoint: Endpoint | None) -> Call:
         self._pipeline.books.begin_call()
@@ -112,25 +96,17 @@ class Inference:
             request, self._pipeline.tools.buffers, max_body=settings.max_body, patience=settings.body_timeout
         )
 
-    def _read_headers(self, call: Call, caller: Caller) -> CallHeaders:
-        headers = read_call_headers(
-            caller.gateway, self._options, new_id=lambda: call.id, max_config=self._settings.max_config_header
-        )
+    def _resolve(self, request: web.BaseRequest, call: Call) -> tuple[Caller, Target]:
+        caller = read_caller(request.raw_headers)
+        try:
+            headers, target = self._targets.find(caller, lambda: call.id)
+        except ConfigError:
+            call.trace = trace_of(call.id, caller.gateway)
+            raise
         call.trace, call.metadata = headers.trace, headers.metadata
-        return headers
+        return caller, target
 
-    def _resolve(self, headers: CallHeaders, caller: Caller) -> Target:
-        return resolve_target(
-            headers,
-            configs=self._configs,
-            default=self._default,
-            providers=self._providers,
-            ours=self._settings.providers,
-            caller=caller.credential,
-            deadlines=self._settings.deadlines,
-        )
-
-    def _read_body(self, call: Call, endpoint: Endpoint, raw: bytes, caller: Caller) -> Request:
+    def _read_body(self, call: Call, endpoint: Endpoint, raw: bytes, query: str, caller: Caller) -> Request:
         body = parse_body(raw)
         model = body.get("model")
         call.stream = body.get("stream") is True
@@ -141,6 +117,7 @@ class Inference:
             body=body,
             model=model if isinstance(model, str) else "",
             stream=call.stream,
+            query=query,
             headers=caller.headers,
         )
 

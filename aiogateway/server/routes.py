@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from ..contracts import Responder
 from ..engine.pipeline import Pipeline
 from ..errors import GatewayError, NotBuilt, NotFound
 from ..telemetry.metrics import Metrics
@@ -151,8 +150,7 @@ class Routes:
         """What can be asked for without naming a target: the models that providers answer by themselves."""
         models = [
             {"id": model, "object": "model", "created": 0, "owned_by": provider.name}
-            for provider in self._pipeline.tools.registry.providers.values()
-            if isinstance(provider, Responder)
+            for provider in self._pipeline.tools.responders.values()
             for model in provider.models
         ]
         wanted = path.removeprefix("/v1/models").strip("/")

@@ -11,13 +11,16 @@ import logging
 import socket
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from ..errors import Overloaded, SettingsError
+from ..engine.replies import write_plain_error
+from ..errors import Overloaded, RequestError, SettingsError
 from ..settings import Settings
 from .health import DRAINING, STARTING, Health
 from .routes import Routes
+from .upload import BrokenBody
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +29,48 @@ HEAD_SLACK = 4096  # beside the largest config header there are the others
 FAREWELL = 1.0  # seconds for in-band errors to reach clients at a forced stop
 
 
+class Connection(RequestHandler):
+    """aiohttp's, but for what it says of bytes that are no HTTP: its own log line and its answer hold those bytes, a
+    caller's key among them, and anybody could fill the log with them.
+    """
+
+    __slots__ = ("_payload",)
+
+    def __init__(self, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._payload: aiohttp.StreamReader | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Ends a body in which a chunk's framing breaks: aiohttp's C parser leaves its reader waiting."""
+        super().data_received(data)
+        if self._messages:
+            last, self._payload = self._payload, self._messages[-1][1]
+            if last is not None and last is not self._payload and not last.is_eof():
+                last.set_exception(BrokenBody())
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if status != 400:
+            return super().handle_error(request, status, exc, message)
+        log.debug("a request that is not valid HTTP: %s", type(exc).__name__)
+        body = write_plain_error(RequestError("the request is not valid HTTP"))
+        response = web.Response(status=400, body=body, content_type="application/json")
+        response.force_close()
+        return response
+
+
 class Listener(web.Server):
     """aiohttp's server, which also closes connections that don't bring a request's head in time (slowloris)."""
 
     def __init__(self, handler: Any, *, head_timeout: float, **options: Any) -> None:
-        super().__init__(handler, **options)
+        super().__init__(handler, handler_cancellation=True)
+        self._options = options
         self._head_timeout = head_timeout
         self._waiting: dict[Any, asyncio.TimerHandle] = {}
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -78,7 +116,6 @@ class Runner:
         self._server = Listener(
             self._handle,
             head_timeout=settings.head_timeout,
-            handler_cancellation=True,
             access_log=None,  # +53 % a request; records say more
             auto_decompress=False,  # a passthrough keeps its bytes
             keepalive_timeout=settings.keepalive,

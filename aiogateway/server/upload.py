@@ -11,6 +11,12 @@ from ..errors import BodyTooLarge, RequestError, RequestTimeout, UpstreamError
 from ..wire.encoding import Inflater
 
 
+class BrokenBody(TimeoutError):
+    """The framing of a request's body broke. Of this kind because aiohttp reads on after an answer, and takes only this
+    for an end that needs no line in the log.
+    """
+
+
 class ClientUpload:
     """`max_body` bounds what is read whole, not a passthrough. `patience`: seconds the client may be silent."""
 
@@ -53,10 +59,10 @@ class ClientUpload:
         try:
             async with asyncio.timeout(self._patience):
                 data = await self._content.readany()
+        except (BrokenBody, web.RequestPayloadError) as error:
+            raise RequestError("the request's body is not valid HTTP") from error
         except TimeoutError:
             raise RequestTimeout(f"nothing of the body came for {self._patience:g} s") from None
-        except web.RequestPayloadError as error:
-            raise RequestError("the request's body is not valid HTTP") from error
         self.touched = self.touched or bool(data)
         return data
 

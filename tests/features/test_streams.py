@@ -185,3 +185,9 @@ async def test_a_client_that_leaves_frees_the_upstream(when: str) -> None:
         record = await live.recorded()
         assert (record.status, record.outcome) == (499, Outcome.CLIENT_LEFT)
         assert record.attempts[0].closed_by == "client"
+
+
+async def test_an_unknown_query_goes_on_byte_for_byte() -> None:
+    async with stage(stream(GOOD)) as live:
+        assert await live.ask(path="/v1/chat/completions?beta=true&x=%2F+a") == (200, SEEN)
+        assert live.seen().path == "/v1/chat/completions?beta=true&x=%2F+a"

@@ -80,7 +80,7 @@ def test_several_choices() -> None:
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_reasoning(field: str) -> None:
-    assert decode(delta(**{field: "hm"}), delta(content="so")) == [BEGIN, Reasoning("hm"), Text("so")]
+    assert decode(delta(0, None, **{field: "hm"}), delta(content="so")) == [BEGIN, Reasoning("hm"), Text("so")]
 
 
 def test_content_in_parts() -> None:
@@ -121,7 +121,8 @@ PIECES: dict[str, list[dict[str, Any]]] = {
         call(None, "a", "f", '{"x"'), call(None, None, None, ":1}"), call(None, "b", "g", "{}"),
     ],
     "without index, ids repeated": [
-        call(None, "a", "f", '{"x"'), call(None, "b", "g", "{"), call(None, "a", None, ":1}"), call(None, "b", None, "}"),
+        call(None, "a", "f", '{"x"'), call(None, "b", "g", "{"), call(None, "a", None, ":1}"),
+        call(None, "b", None, "}"),
     ],
     "ids and names repeated": [
         call(0, "a", "f", '{"x"'), call(0, "a", "f", ":1}"), call(1, "b", "g", "{"), call(1, "b", "g", "}"),

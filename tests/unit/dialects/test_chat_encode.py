@@ -66,7 +66,7 @@ def test_the_providers_own_envelope_wins() -> None:
 
 
 def test_usage_only_if_asked_for() -> None:
-    events = [UsageReport(Usage(input=1)), Text("a"), Finish("stop"), UsageReport(USAGE)]
+    events: list[Event] = [UsageReport(Usage(input=1)), Text("a"), Finish("stop"), UsageReport(USAGE)]
     assert not [chunk for chunk in encode(events)[:-1] if "usage" in chunk]
     *chunks, last, done = encode(events, ASKED)
     assert done == "[DONE]"
@@ -86,8 +86,9 @@ def test_usage_that_never_came_is_not_invented() -> None:
 
 
 def test_tool_calls() -> None:
-    events = [
-        ToolCall(0, "", "a", "f"), ToolCall(0, '{"x"'), ToolCall(1, "{}", None, "g"), ToolCall(0, ":1}"), Finish("stop"),
+    events: list[Event] = [
+        ToolCall(0, "", "a", "f"), ToolCall(0, '{"x"'), ToolCall(1, "{}", None, "g"), ToolCall(0, ":1}"),
+        Finish("stop"),
     ]  # fmt: skip
     first, second, third, fourth, last = choices(events)
     assert first["delta"] == {
@@ -105,7 +106,7 @@ def test_tool_calls() -> None:
     ("reason", "said"), [("stop", "tool_calls"), ("tool_calls", "tool_calls"), ("length", "length")]
 )
 def test_finish_reason_with_a_tool_call(reason: str, said: str) -> None:
-    events = [ToolCall(0, "{}", "a", "f", 1), Text("a", 0), Finish(reason, 1), Finish("stop", 0)]
+    events: list[Event] = [ToolCall(0, "{}", "a", "f", 1), Text("a", 0), Finish(reason, 1), Finish("stop", 0)]
     finished = {choice["index"]: choice["finish_reason"] for choice in choices(events)[2:]}
     assert finished == {1: said, 0: "stop"}
     whole = orjson.loads(write_answer(events, ENVELOPE))
@@ -113,7 +114,7 @@ def test_finish_reason_with_a_tool_call(reason: str, said: str) -> None:
 
 
 def test_each_choice_has_its_role_once() -> None:
-    events = [Text("a", 0), Reasoning("b", 1), Finish("stop", 2), Text("c", 1), Finish("stop", 0)]
+    events: list[Event] = [Text("a", 0), Reasoning("b", 1), Finish("stop", 2), Text("c", 1), Finish("stop", 0)]
     written = choices(events)
     assert [choice["delta"].get("role") for choice in written] == ["assistant"] * 3 + [None] * 2
     assert written[1]["delta"] == {"role": "assistant", "content": None, "reasoning_content": "b"}
@@ -121,8 +122,8 @@ def test_each_choice_has_its_role_once() -> None:
 
 
 def test_own_opaque_events_come_back_and_others_do_not() -> None:
-    logprobs = {"content": []}
-    events = [
+    logprobs: dict[str, Any] = {"content": []}
+    events: list[Event] = [
         Opaque(DIALECT, {"choices": [{"index": 0, "delta": {"refusal": "no"}}]}),
         Opaque(DIALECT, {"choices": [{"index": 0, "delta": {}, "logprobs": logprobs}]}),
         Opaque(DIALECT, {"system_fingerprint": "fp"}),
@@ -142,7 +143,7 @@ def test_a_failure_is_an_error_event() -> None:
 
 
 def test_a_unary_answer() -> None:
-    events = [
+    events: list[Event] = [
         Begin(id="own", model="big"),
         Reasoning("h"),
         Reasoning("m"),
@@ -175,7 +176,12 @@ def test_a_unary_answer() -> None:
 
 
 def test_a_unary_answer_of_tool_calls() -> None:
-    events = [ToolCall(1, "{}", "b", "g"), ToolCall(0, '{"x"', None, "f"), ToolCall(0, ":1}"), Finish("stop")]
+    events: list[Event] = [
+        ToolCall(1, "{}", "b", "g"),
+        ToolCall(0, '{"x"', None, "f"),
+        ToolCall(0, ":1}"),
+        Finish("stop"),
+    ]
     (choice,) = orjson.loads(write_answer(events, ENVELOPE))["choices"]
     assert choice["message"]["content"] is None
     assert choice["message"]["tool_calls"] == [
@@ -188,7 +194,7 @@ def test_opaque_pieces_of_a_unary_answer_are_joined() -> None:
     def piece(**fields: Any) -> Opaque:
         return Opaque(DIALECT, {"choices": [{"index": 0, "delta": {}, **fields}]})
 
-    events = [
+    events: list[Event] = [
         piece(delta={"refusal": "I "}),
         piece(delta={"refusal": "won't"}, logprobs={"content": [1], "refusal": None}),
         piece(logprobs={"content": [2], "refusal": None}),

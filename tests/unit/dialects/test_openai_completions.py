@@ -104,7 +104,8 @@ def test_a_stream_there_and_back_at_every_split_point() -> None:
 
 def test_usage_stays_hidden_unless_asked_for_and_thoughts_have_no_place() -> None:
     encoder = DIALECT.encoder(ENVELOPE)
-    stream = b"".join(encoder.feed(event) for event in [Begin(), Reasoning("hm"), Text("a"), USAGE])
+    events: list[Event] = [Begin(), Reasoning("hm"), Text("a"), USAGE]
+    stream = b"".join(map(encoder.feed, events))
     assert b"usage" not in stream
     assert b"hm" not in stream
     assert encoder.end() == DIALECT.done
@@ -119,6 +120,6 @@ def test_a_unary_answer_there_and_back() -> None:
         {"index": 1, "text": "b", "logprobs": None, "finish_reason": "length"},
     ]
     assert DIALECT.read_answer(body) == [
-        Begin("cmpl-9", "big", 9), Text("ac", 0), Finish("stop", 0, "stop"), Text("b", 1), Finish("length", 1, "length"),
-        USAGE,
+        Begin("cmpl-9", "big", 9), Text("ac", 0), Finish("stop", 0, "stop"), Text("b", 1),
+        Finish("length", 1, "length"), USAGE,
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiogateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aiogateway.errors import RequestError, Unsupported
-from aiogateway.neutral import Begin, ChatRequest, EmbedRequest, Envelope, UsageReport, Vectors
+from aiogateway.neutral import Begin, ChatRequest, EmbedRequest, Envelope, Event, UsageReport, Vectors
 from aiogateway.types import Usage
 
 DIALECT = OpenAIEmbeddings()
@@ -77,7 +77,7 @@ def test_a_malformed_vector(embedding: Any) -> None:
 
 
 def test_writing() -> None:
-    events = [Begin(model="big"), Vectors(((0.5, -1.0, 0.25),)), UsageReport(Usage(input=3))]
+    events: list[Event] = [Begin(model="big"), Vectors(((0.5, -1.0, 0.25),)), UsageReport(Usage(input=3))]
     assert orjson.loads(DIALECT.write_answer(events, ENVELOPE)) == {
         "object": "list",
         "model": "big",

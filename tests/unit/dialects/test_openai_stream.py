@@ -70,7 +70,7 @@ def test_the_usage_event_is_told_from_all_others(end: bytes, *, spaced: bool) ->
     frame = event({"id": "c", "choices": [], "usage": usage}, spaced=spaced, end=end)
     assert dialect.is_usage_only(frame)
     assert [mark for mark in dialect.usage_marks if mark in frame]
-    others = [
+    others: list[dict[str, Any]] = [
         {"choices": [], "prompt_filter_results": [{}]},  # Azure's first event
         {"choices": [], "usage": None},
         chunk(usage=usage),

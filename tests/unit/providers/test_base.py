@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -25,8 +26,8 @@ HTTP: Any = None  # no credential here needs a session
 class Plain(BaseProvider):
     name = "plain"
     base_url = "https://plain.example/api/v3/"
-    routes = {Endpoint.CHAT: Route("openai_chat", "/chat")}
-    option_headers = {"plain_team": "x-team", "plain_number": "x-number"}
+    routes: Mapping[Endpoint, Route] = {Endpoint.CHAT: Route("openai_chat", "/chat")}
+    option_headers: Mapping[str, str] = {"plain_team": "x-team", "plain_number": "x-number"}
 
 
 def request(endpoint: Endpoint = Endpoint.CHAT) -> Request:

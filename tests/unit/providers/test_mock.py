@@ -244,7 +244,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.slept: list[float] = []
-        monkeypatch.setattr(mock.asyncio, "sleep", self.sleep)
+        monkeypatch.setattr("aiogateway.providers.mock.asyncio.sleep", self.sleep)
 
     async def sleep(self, delay: float) -> None:
         self.slept.append(delay)

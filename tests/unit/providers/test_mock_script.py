@@ -158,7 +158,7 @@ def test_too_much_is_refused_at_once(n: int, tokens: int) -> None:
 
 
 def test_vectors_depend_on_the_text_alone() -> None:
-    begin, vectors, usage = embed_events(EmbedRequest(model="m", inputs=("a b", "c", "a b")))
+    _, vectors, usage = embed_events(EmbedRequest(model="m", inputs=("a b", "c", "a b")))
     assert isinstance(vectors, Vectors)
     first, second, third = vectors.vectors
     assert first == third != second

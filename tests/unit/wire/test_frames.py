@@ -68,8 +68,8 @@ def test_a_large_frame_byte_by_byte_takes_linear_time(kind: type[FrameSplitter],
         assert frames == [frame]
         return time.perf_counter() - start
 
-    small = min(feed(20_000) for _ in range(3))
-    large = min(feed(320_000) for _ in range(2))  # quadratic would be 256 times as much
+    small = min(feed(10_000) for _ in range(3))
+    large = min(feed(160_000) for _ in range(2))  # quadratic would be 256 times as much
     assert large < 64 * small
 
 
