@@ -75,8 +75,10 @@ class Gateway:
         self.settings = settings
         self.manager: pluggy.PluginManager
         self.registry: Registry
-        self.manager, self.registry = load_plugins(settings)
-        self.metrics = Metrics(sinks=[sink.name for sink in self.registry.sinks])
+        self.metrics = Metrics()
+        self.manager, self.registry = load_plugins(settings, report=self.metrics.fail_plugin)
+        for sink in self.registry.sinks:
+            self.metrics.add_sink(sink.name)
         self.recorder = Recorder(self.registry.sinks, self.metrics)
         self.health = Health(version=importlib.metadata.version("aiogateway"), docs=DOCS)
         policy = AddressPolicy(loopback=settings.loopback, trusted=settings.trusted_hosts)
@@ -176,8 +178,10 @@ def read_default(settings: Settings, configs: ConfigCache) -> Config | None:
         raise SettingsError(str(error), path="default_config") from error
 
 
-def make_tls(settings: Settings) -> ssl.SSLContext:
-    """What upstreams' certificates must meet: the system's trust, or `ca_file`."""
+def make_tls(settings: Settings) -> ssl.SSLContext | None:
+    """What upstreams' certificates must meet: `ca_file`, or None for the system's trust, which aiohttp has loaded."""
+    if settings.ca_file is None:
+        return None
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 
+MAX_EVENT = 16 * 1024 * 1024
+"""Bytes one frame of a stream may have, unless the settings say otherwise."""
+
+
 class Provider(Protocol):
     """A sans-IO value: says what to send and how to read what comes back. Never opens a socket."""
 
@@ -145,7 +149,8 @@ class Dialect(Protocol):
     def frame_end(self, data: bytes, start: int) -> int:
         """The position after the frame that begins at `start`; 0 while it is incomplete."""
 
-    def splitter(self) -> Splitter: ...
+    def splitter(self, max_event: int = MAX_EVENT) -> Splitter:
+        """A fresh one, which takes frames of up to `max_event` bytes."""
 
     def is_keepalive(self, frame: bytes) -> bool:
         """Whether a frame carries no answer yet (a comment, a ping): such frames are no commit."""
@@ -239,6 +244,7 @@ class LogSink(Protocol):
 
 
 __all__ = [
+    "MAX_EVENT",
     "Answer",
     "Decoder",
     "Dialect",

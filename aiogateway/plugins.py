@@ -66,11 +66,15 @@ class _Plugin(NamedTuple):
 
 
 def load_plugins(
-    settings: Settings, *, installed: Iterable[importlib.metadata.EntryPoint] | None = None
+    settings: Settings,
+    *,
+    installed: Iterable[importlib.metadata.EntryPoint] | None = None,
+    report: Callable[[str, str], None] = lambda plugin, hook: None,
 ) -> tuple[pluggy.PluginManager, Registry]:
     """Imports and registers all plugins, and fills the registry.
 
-    `installed` defaults to the entry points of this environment. Raises PluginError for a plugin that is broken, and
+    `installed` defaults to the entry points of this environment; `report` is told the plugin and the hook whenever one
+    raises while it watches a call. Raises PluginError for a plugin that is broken, and
     SettingsError for settings about plugins or providers that are not there.
     """
     manager = _new_manager()
@@ -89,7 +93,7 @@ def load_plugins(
         providers=providers.values,
         dialects=dialects.values,
         sinks=tuple(sinks.values.values()),
-        observers=tuple(GuardedObserver(impl) for impl in manager.hook.observe_call.get_hookimpls()),
+        observers=tuple(GuardedObserver(impl, report) for impl in manager.hook.observe_call.get_hookimpls()),
         plugins=tuple(_describe(manager, plugin) for plugin in plugins),
     )
     return manager, registry
@@ -329,7 +333,8 @@ class GuardedObserver:
     `failures` counts what it raised, `calls` and `seconds` how often it ran and for how long altogether.
     """
 
-    def __init__(self, impl: pluggy.HookImpl) -> None:
+    def __init__(self, impl: pluggy.HookImpl, report: Callable[[str, str], None]) -> None:
+        self._report = report
         self.plugin = impl.plugin_name
         self.failures = 0
         self.calls = 0
@@ -351,6 +356,7 @@ class GuardedObserver:
             return function(*arguments)
         except Exception:
             self.failures += 1
+            self._report(self.plugin, "observe_call")
             if _is_worth_a_line(self.failures):
                 log.exception("plugin %s failed to observe a call (%d times so far)", self.plugin, self.failures)
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -112,8 +113,14 @@ class Stage:
             **headers,
         }
 
-    async def connect(self) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.gateway.port))
+    async def connect(self, *, port: int = 0, little: bool = False) -> Client:
+        """To the gateway, or to another one on `port`. `little`: the client's kernel buffers next to nothing."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        if little:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port or self.gateway.port))
+        client = Client(*await asyncio.open_connection(sock=sock, limit=4096 if little else 1 << 16))
         self._clients.append(client)
         return client
 

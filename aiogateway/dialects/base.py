@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiogateway.contracts import Decoder, Encoder, Splitter
+from aiogateway.contracts import MAX_EVENT, Decoder, Encoder, Splitter
 from aiogateway.dialects.failures import write_error_body
 from aiogateway.dialects.payload import parse_object
 from aiogateway.errors import GatewayError, Unsupported, UpstreamStatus
 from aiogateway.neutral import Envelope, Event, NeutralRequest, Written
 from aiogateway.types import Endpoint, Usage
 from aiogateway.wire import sse
-from aiogateway.wire.frames import MAX_EVENT
 
 
 class BaseDialect:
@@ -29,16 +28,13 @@ class BaseDialect:
     media_type: str = "text/event-stream"
     usage_marks: tuple[bytes, ...] = ()
 
-    def __init__(self, *, max_event: int = MAX_EVENT) -> None:
-        self.max_event = max_event
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
     # --- what same-dialect streams need ---
 
-    def splitter(self) -> Splitter:
-        return sse.Splitter(self.max_event)
+    def splitter(self, max_event: int = MAX_EVENT) -> Splitter:
+        return sse.Splitter(max_event)
 
     def frame_end(self, data: bytes, start: int) -> int:
         return sse.frame_end(data, start)

@@ -24,7 +24,7 @@ async def give_answer(tools: Tools, call: Call, opened: Opened, sink: Sink) -> N
             error = await _give_whole(call, opened, sink)
         else:
             error = await _give_large(tools, call, opened, sink)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, ConnectionError):
         attempt.outcome, attempt.closed_by = Outcome.CLIENT_LEFT, "client"
         raise
     conclude(call, attempt, error)
@@ -64,7 +64,9 @@ def _build_lane(tools: Tools, call: Call, opened: Opened) -> SplicedLane | Check
     choices = count_choices(opened.request)
     if opened.lane is Lane.TRANSLATED:
         encoder = opened.client.encoder(envelope_for(call.id, opened.request))
-        return TranslatedLane(opened.upstream, opened.client, encoder, choices=choices)
+        return TranslatedLane(
+            opened.upstream, opened.client, encoder, max_event=tools.max_event, choices=choices
+        )
     kind = CheckedLane if opened.lane is Lane.CHECKED else SplicedLane
     return kind(opened.client, max_event=tools.max_event, hide_usage=opened.hide_usage, choices=choices)
 
@@ -96,8 +98,8 @@ async def _give_whole(call: Call, opened: Opened, sink: Sink) -> GatewayError | 
         opened.watch.await_relay(sink, None, cut)
         try:
             await sink.drained()
-        except ConnectionError:
-            if not stalled:
+        except (asyncio.CancelledError, ConnectionError):
+            if not stalled:  # else it is the echo of our own cut
                 raise
     return stalled[0] if stalled else None
 

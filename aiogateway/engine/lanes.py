@@ -144,7 +144,7 @@ class CheckedLane:
 
     def __init__(self, dialect: Dialect, *, max_event: int, hide_usage: bool = False, choices: int = 1) -> None:
         self._dialect = dialect
-        self._splitter = dialect.splitter()
+        self._splitter = dialect.splitter(max_event)
         self._spliced = SplicedLane(dialect, max_event=max_event, hide_usage=hide_usage, choices=choices)
         self.verdict = self._spliced.verdict
 
@@ -175,10 +175,12 @@ class TranslatedLane:
 
     __slots__ = ("_choices", "_client", "_decoder", "_encoder", "_finished", "_splitter", "verdict")
 
-    def __init__(self, upstream: Dialect, client: Dialect, encoder: Encoder, *, choices: int = 1) -> None:
+    def __init__(
+        self, upstream: Dialect, client: Dialect, encoder: Encoder, *, max_event: int, choices: int = 1
+    ) -> None:
         self.verdict = Verdict()
         self._client = client
-        self._splitter = upstream.splitter()
+        self._splitter = upstream.splitter(max_event)
         self._decoder = upstream.decoder()
         self._encoder = encoder
         self._choices = choices

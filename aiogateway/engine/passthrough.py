@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ..contracts import Provider, Sink
-from ..errors import GatewayError, StreamBroken, Unsupported
+from ..errors import GatewayError, RequestError, StreamBroken, Unsupported
 from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
 from . import replies
@@ -70,7 +70,9 @@ async def pass_on(
             await _exchange(pipeline, call, sink, provider, passed, upload, attempt)
         except BaseException as error:
             attempt.error = getattr(error, "code", None)
-            attempt.outcome = Outcome.CLIENT_LEFT if isinstance(error, asyncio.CancelledError) else Outcome.FAILED
+            left = isinstance(error, asyncio.CancelledError | ConnectionError)
+            attempt.outcome = Outcome.CLIENT_LEFT if left else Outcome.FAILED
+            attempt.closed_by = "client" if left or isinstance(error, RequestError) else "upstream"
             raise
         finally:
             attempt.end = time.monotonic() - call.clock

@@ -11,7 +11,7 @@ import logging
 from typing import Protocol
 
 from ..contracts import Sink
-from ..errors import GatewayError, StreamBroken, UpstreamError
+from ..errors import ClientStalled, GatewayError, StreamBroken, UpstreamError
 from .exchange import Exchange
 
 log = logging.getLogger(__name__)
@@ -119,13 +119,17 @@ class Relay:
     async def run(self) -> None:
         """Returns when the answer has been written, and taken but for what the client's socket buffers."""
         sink, exchange = self._sink, self._exchange
-        while not self.over:
-            self._turn = self._loop.create_future()
-            if not sink.paused:
-                await self._turn
+        try:
+            while not self.over:
+                self._turn = self._loop.create_future()
+                if not sink.paused:
+                    await self._turn
+                if sink.paused:
+                    await sink.drained()
+                if exchange.source is not None:
+                    exchange.source.resume()
             if sink.paused:
                 await sink.drained()
-            if exchange.source is not None:
-                exchange.source.resume()
-        if sink.paused:
-            await sink.drained()
+        except (asyncio.CancelledError, ConnectionError):
+            if not isinstance(self.error, ClientStalled):  # else it is the echo of our own cut
+                raise

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def make_id() -> str:
     """A call's id: 128 random bits, in hex. It is no secret, so it need not cost a system call."""
-    return f"{random.getrandbits(128):032x}"  # noqa: S311
+    return f"{random.getrandbits(128):032x}"
 
 
 class Inference:

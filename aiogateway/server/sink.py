@@ -8,12 +8,19 @@ changes.
 
 from __future__ import annotations
 
+import array
+import asyncio
+import sys
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from ..types import RawHeaders
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 COPY_BELOW = 4096  # smaller chunks are joined with their framing; larger ones go out by one writev, uncopied
@@ -71,8 +78,11 @@ class ClientSink:
 
     @property
     def backlog(self) -> int:
+        """With what the kernel holds, which is megabytes, and asks us for more only once a good part of it is gone."""
         transport = self._transport
-        return transport.get_write_buffer_size() if transport is not None and not transport.is_closing() else 0
+        if transport is None or transport.is_closing():
+            return 0
+        return transport.get_write_buffer_size() + _count_unacknowledged(transport)
 
     def start(self, status: int, headers: RawHeaders, *, length: int | None = None) -> None:
         """Queues the head. Raises ConnectionResetError when the client has gone."""
@@ -144,3 +154,16 @@ class ClientSink:
     def finish(self) -> web.StreamResponse:
         """What the handler returns."""
         return Written(self._status or 499, keep=self._keep)
+
+
+def _count_unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes in the kernel that the client's kernel has not taken (tcp(7), SIOCOUTQ); 0 where that can't be known."""
+    sock = transport.get_extra_info("socket")
+    if sys.platform == "win32" or sock is None:
+        return 0
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    except OSError:
+        return 0
+    return count[0]

@@ -5,7 +5,6 @@ Every label has a bounded set of values, so no caller can grow the registry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import product
 
 from prometheus_client import (
@@ -30,7 +29,7 @@ _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.
 class Metrics:
     """One worker's metrics, in a registry of their own. Written to on the loop's thread only; no method raises."""
 
-    def __init__(self, *, sinks: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._running = 0
         self._streams = 0
@@ -74,8 +73,6 @@ class Metrics:
             ("sink",),
             registry=registry,
         )
-        for sink in sinks:
-            self._drops.labels(sink)
         self._failures = Counter(
             "aiogateway_plugin_failures",
             "Exceptions out of plugins at run time, by plugin and hook.",
@@ -106,6 +103,10 @@ class Metrics:
 
     def close_stream(self) -> None:
         self._streams -= 1
+
+    def add_sink(self, name: str) -> None:
+        """Shows the sink's losses from the start, as 0."""
+        self._drops.labels(name)
 
     def drop_records(self, sink: str, count: int) -> None:
         """`count` records will never be in `sink`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import abc
+
+from aiogateway.contracts import MAX_EVENT
 from aiogateway.errors import StreamBroken
 
-MAX_EVENT = 16 * 1024 * 1024
-"""Bytes one frame may have unless the splitter is told otherwise."""
 
-
-class FrameSplitter:
+class FrameSplitter(abc.ABC):
     """Bytes to whole frames; a subclass says where frames end (`find_ends`).
 
     The frames are the same however the bytes were cut. Bytes are looked at once: a frame that arrives byte by byte
@@ -25,9 +25,9 @@ class FrameSplitter:
         self._held = bytearray()
         self._seen = 0
 
+    @abc.abstractmethod
     def find_ends(self, data: bytes | bytearray, start: int) -> list[int]:
         """The positions after each whole frame in `data`, whose frames can't end before `start`."""
-        raise NotImplementedError
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames completed by `data`, each with its own terminator.

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from aiogateway.contracts import MAX_EVENT
 from aiogateway.dialects.base import BaseDialect
 from aiogateway.dialects.failures import find_status
 from aiogateway.dialects.payload import as_count, as_text, parse_object
@@ -21,8 +22,8 @@ class OllamaDialect(BaseDialect):
 
     media_type = "application/x-ndjson"
 
-    def splitter(self) -> ndjson.Splitter:
-        return ndjson.Splitter(self.max_event)
+    def splitter(self, max_event: int = MAX_EVENT) -> ndjson.Splitter:
+        return ndjson.Splitter(max_event)
 
     def frame_end(self, data: bytes, start: int) -> int:
         return data.find(b"\n", start) + 1

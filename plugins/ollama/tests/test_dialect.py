@@ -134,7 +134,7 @@ def test_only_chats_are_written() -> None:
 
 
 def test_an_endless_line_is_cut_off() -> None:
-    splitter = OllamaChat(max_event=100).splitter()
+    splitter = OllamaChat().splitter(100)
     with pytest.raises(StreamBroken):
         for _ in range(20):
             splitter.feed(b"x" * 10)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from aiogateway.contracts import Dialect
+from aiogateway.contracts import MAX_EVENT, Dialect
 from aiogateway.dialects.base import BaseDialect
 from aiogateway.errors import StreamBroken, Unsupported
 from aiogateway.neutral import ChatRequest, Envelope
@@ -24,8 +24,8 @@ class Lines(BaseDialect):
     endpoint = Endpoint.CHAT
     media_type = "application/x-ndjson"
 
-    def splitter(self) -> ndjson.Splitter:
-        return ndjson.Splitter(self.max_event)
+    def splitter(self, max_event: int = MAX_EVENT) -> ndjson.Splitter:
+        return ndjson.Splitter(max_event)
 
     def data_of(self, frame: bytes) -> bytes:
         return ndjson.data_of(frame)
@@ -59,7 +59,7 @@ def test_malformed_is_what_is_no_json_object() -> None:
 def test_the_splitter_is_bounded() -> None:
     assert isinstance(Plain().splitter(), sse.Splitter)
     with pytest.raises(StreamBroken):
-        Plain(max_event=10).splitter().feed(b"data: 0123456789\n\n")
+        Plain().splitter(10).feed(b"data: 0123456789\n\n")
     assert Plain().frame_end(b"data: a\n\ndata: b\n\n", 9) == 18
 
 

@@ -92,7 +92,8 @@ def test_gauges_follow_calls_and_streams() -> None:
 
 
 def test_losses_and_failures() -> None:
-    metrics = Metrics(sinks=("json_lines",))
+    metrics = Metrics()
+    metrics.add_sink("json_lines")
     assert read(metrics, "aiogateway_dropped_records_total", sink="json_lines") == 0
     metrics.drop_records("json_lines", 7)
     metrics.fail_plugin("acme", "observe_call")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aiogateway.contracts import Decoder, Dialect, Splitter
+from aiogateway.contracts import MAX_EVENT, Decoder, Dialect, Splitter
 from aiogateway.errors import UpstreamStatus
 from aiogateway.neutral import Event
 from aiogateway.testing import ProviderConformance, load_recordings
@@ -72,7 +72,7 @@ def every_rule() -> list[tuple[str, str | None]]:
 
 def with_splitter(make: Callable[[], Splitter]) -> Dialect:
     class Odd(ToyDialect):
-        def splitter(self) -> Splitter:
+        def splitter(self, max_event: int = MAX_EVENT) -> Splitter:
             return make()
 
     return Odd()

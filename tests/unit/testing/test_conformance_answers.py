@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiogateway.contracts import Decoder, Dialect, Splitter
+from aiogateway.contracts import MAX_EVENT, Decoder, Dialect, Splitter
 from aiogateway.errors import Unsupported, UpstreamStatus
 from aiogateway.neutral import Event, Failure, Finish, Text, ToolCall, UsageReport, Vectors
 from aiogateway.types import (
@@ -45,7 +45,7 @@ def test_a_splitter_that_depends_on_the_cut(tmp_path: Path) -> None:
     class Blind(ToyDialect):
         """Its streams only pass through."""
 
-        def splitter(self) -> Splitter:
+        def splitter(self, max_event: int = MAX_EVENT) -> Splitter:
             return Forgetful()
 
         def decoder(self) -> Decoder:

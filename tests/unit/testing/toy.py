@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from aiogateway.contracts import Decoder, Splitter
+from aiogateway.contracts import MAX_EVENT, Decoder, Splitter
 from aiogateway.dialects.base import BaseDialect
 from aiogateway.dialects.payload import parse_object
 from aiogateway.errors import UpstreamStatus
@@ -72,8 +72,8 @@ class ToyDialect(BaseDialect):
     finish_marks: tuple[bytes, ...] = (b'"end"',)
     media_type = "application/x-ndjson"
 
-    def splitter(self) -> Splitter:
-        return ndjson.Splitter(self.max_event)
+    def splitter(self, max_event: int = MAX_EVENT) -> Splitter:
+        return ndjson.Splitter(max_event)
 
     def frame_end(self, data: bytes, start: int) -> int:
         return data.find(b"\n", start) + 1

@@ -112,6 +112,10 @@ def test_any_mix_of_line_ends_splits_the_same_however_it_is_cut(stream: bytes, d
         position += len(frame)
 
 
+def has_data(frame: bytes) -> bool:
+    return any(line.partition(b":")[0] == b"data" for line in frame.replace(b"\r", b"\n").split(b"\n"))
+
+
 @given(LINES.map(b"".join))
 def test_data_agrees_with_the_standard(stream: bytes) -> None:
     """Against a reading of the HTML standard's algorithm, line by line."""
@@ -127,7 +131,7 @@ def test_data_agrees_with_the_standard(stream: bytes) -> None:
             data = []
     frames, rest = split(stream)
     # A final CR may be half a CRLF, so its blank line may still be pending.
-    read = [sse.data_of(frame) for frame in [*frames, rest] if b"data" in frame]
+    read = [sse.data_of(frame) for frame in [*frames, rest] if has_data(frame)]
     assert read[: len(expected)] == expected
 
 
