@@ -57,7 +57,7 @@ async def _give_stream(tools: Tools, call: Call, opened: Opened, sink: Sink) -> 
         verdict = lane.verdict
         call.usage = opened.attempt.usage = verdict.usage
         call.malformed = verdict.malformed
-    return relay.error if isinstance(relay.error, ClientStalled) else verdict.error
+    return relay.error if relay.cut else verdict.error
 
 
 def _build_lane(tools: Tools, call: Call, opened: Opened) -> SplicedLane | CheckedLane | TranslatedLane:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 
@@ -19,7 +19,7 @@ from ..registry import Registry
 from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Target, UpstreamRequest
 from . import body as bodies
 from .buffers import Buffers
-from .deadlines import Watch
+from .deadlines import Sweeper, Watch
 from .exchange import Exchange
 from .local import LocalSource
 from .transport import Pool, StaleConnection
@@ -27,8 +27,8 @@ from .transport import Pool, StaleConnection
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 REMEMBERED = 10_000  # hosts known to refuse stream_options
 HOP_BY_HOP = frozenset(
@@ -52,6 +52,7 @@ class Tools:
         check_streams: bool,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.sweeper = Sweeper(self.loop)
         self.registry = registry
         self.pool = pool
         self.http = http
@@ -159,10 +160,10 @@ async def _open(
         return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage)
 
 
-def ask(provider: Provider, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def ask(provider: Provider, question: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
     """A provider may be a plugin's: what it raises by mistake is named, not shown."""
     try:
-        return question(*args, **kwargs)
+        return question(*args)
     except GatewayError:
         raise
     except Exception as error:
@@ -218,7 +219,7 @@ async def _exchange(
     retried = False
     while True:
         exchange = Exchange(tools.loop, tools.buffers, dialect=dialect if stream else None, limit=tools.unary_buffer)
-        watch = Watch(tools.loop, exchange, target.deadlines, until)
+        watch = Watch(tools.sweeper, exchange, target.deadlines, until)
         exchange.on_first = watch.await_idle
         try:
             await send(tools, provider, request, target, exchange, watch, stream=stream, fresh=retried)

@@ -236,14 +236,18 @@ def last_blank_line(data: bytes, end: int | None = None) -> int:
     cut = data.rfind(b"\n\n", 0, end) + 2
     cut = cut if cut > 1 else 0
     for mark in (b"\n\r\n", b"\r\r", b"\n\r"):
-        at = data.rfind(mark, max(cut - 1, 0), end)
+        # a CR at the very end almost certainly is half of a CRLF, whose LF would begin the next event
+        stop = len(data) - 1 if mark == b"\n\r" and end is None else end
+        at = data.rfind(mark, max(cut - 1, 0), stop)
         if at >= 0:
             cut = max(cut, at + len(mark))
     return cut
 
 
 def _is_done(dialect: Dialect, tail: bytes) -> bool:
-    return bool(dialect.done) and tail.rstrip().endswith(dialect.done.split()[-1])
+    """Whether the closing event came; a comment or a late usage event may follow it."""
+    mark = dialect.done.strip().rpartition(b" ")[2]
+    return bool(mark) and mark in tail and any(line.rstrip().endswith(mark) for line in tail.splitlines())
 
 
 def _find_failure(dialect: Dialect, tail: bytes) -> UpstreamError | None:

@@ -90,7 +90,7 @@ async def _exchange(
     fresh = False
     while True:
         exchange = Exchange(tools.loop, tools.buffers, dialect=None, limit=tools.unary_buffer, whole=False)
-        watch = Watch(tools.loop, exchange, target.deadlines, until)
+        watch = Watch(tools.sweeper, exchange, target.deadlines, until)
         exchange.on_first = watch.await_idle
         pump: asyncio.Task[None] | None = None
         try:

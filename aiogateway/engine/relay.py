@@ -11,7 +11,7 @@ import logging
 from typing import Protocol
 
 from ..contracts import Sink
-from ..errors import ClientStalled, GatewayError, StreamBroken, UpstreamError
+from ..errors import GatewayError, StreamBroken, UpstreamError
 from .exchange import Exchange
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Conduit(Protocol):
 class Relay:
     """One answer on its way to one client. Without a conduit an error can't be said in-band: the client is cut."""
 
-    __slots__ = ("_conduit", "_exchange", "_loop", "_sink", "_turn", "error", "over", "sent")
+    __slots__ = ("_conduit", "_exchange", "_loop", "_sink", "_turn", "cut", "error", "over", "sent")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, exchange: Exchange, sink: Sink, conduit: Conduit | None
@@ -40,6 +40,7 @@ class Relay:
         self._sink = sink
         self._conduit = conduit
         self._turn: asyncio.Future[None] | None = None
+        self.cut = False  # we cut the client off, for `error`
         self.error: GatewayError | None = None
         self.over = False
         self.sent = 0
@@ -81,10 +82,12 @@ class Relay:
                 closing = self._conduit.end(error)
             except Exception:
                 log.exception("a dialect failed at the end of a provider's stream")
+                self.error = UpstreamError("the dialect's plugin failed at the end of the provider's stream")
                 closing = None
         elif error is not None:
             closing = None
         if closing is None:
+            self.cut = True
             self._sink.abort()  # what can't say that it is broken must not look whole
         else:
             self.sent += len(closing)
@@ -108,7 +111,7 @@ class Relay:
 
     def stall(self, error: GatewayError) -> None:
         """The client takes nothing: both ends are cut."""
-        self.over = True
+        self.over = self.cut = True
         self.error = error
         self._exchange.close()
         self._sink.abort()
@@ -131,5 +134,5 @@ class Relay:
             if sink.paused:
                 await sink.drained()
         except (asyncio.CancelledError, ConnectionError):
-            if not isinstance(self.error, ClientStalled):  # else it is the echo of our own cut
+            if not self.cut:  # else it is the echo of our own cut
                 raise

@@ -226,10 +226,10 @@ def _is_counted(headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def _is_framed(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower())
-        for name, value in headers
-    )
+    for name, value in headers:
+        if name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
+            return True
+    return False
 
 
 class Pool:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ..engine.pipeline import Pipeline
 from ..errors import GatewayError, NotBuilt, NotFound
@@ -67,11 +67,11 @@ class Routes:
         """Answers one request."""
         headers = request.headers
         path = request.raw_path.partition("?")[0]
-        origin = headers.get("origin")
+        origin = headers.get(hdrs.ORIGIN)
         extra: RawHeaders = ()
         refusal: GatewayError | None = None
         if path not in EXEMPT:
-            refusal = self._door.refuse(headers.get("host"), origin)
+            refusal = self._door.refuse(headers.get(hdrs.HOST), origin)
             if refusal is None and origin is not None:
                 extra = _raw(self._door.cors_headers(origin))
         sink = ClientSink(request, extra=extra, closing=not self._health.ready)

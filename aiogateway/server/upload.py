@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from ..engine.buffers import Buffers
 from ..errors import BodyTooLarge, RequestError, RequestTimeout, UpstreamError
@@ -31,14 +31,13 @@ class ClientUpload:
         self._held = 0
         self.touched = False
         self.length: int | None = request.content_length
-        if self.length is None and "transfer-encoding" not in request.headers:
+        if self.length is None and hdrs.TRANSFER_ENCODING not in request.headers:
             self.length = 0
 
     async def read_all(self) -> bytes:
         """The whole body. Raises BodyTooLarge (before reading, if the length is told), Overloaded, RequestTimeout."""
         if self.length is not None and self.length > self._max_body:
             raise self._too_large()
-        self._continue()
         content = self._content
         if content.is_eof() and not self.touched:  # it came with the head: the usual case
             body = content.read_nowait()
@@ -83,14 +82,17 @@ class ClientUpload:
         request = self._request
         if self.touched or request.version < HttpVersion11 or self._content.total_bytes:
             return
-        if request.headers.get("expect", "").lower() == "100-continue" and request.transport is not None:
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport is not None:
             self.touched = True
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _decode(self, body: bytes) -> bytes:
         """A compressed request body (we read it, so it must be plain), under the same bound."""
-        encoding = self._request.headers.get("content-encoding", "").strip().lower()
-        if encoding in ("", "identity") or not body:
+        encoding = self._request.headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is None or not body:
+            return body
+        encoding = encoding.strip().lower()
+        if encoding in ("", "identity"):
             return body
         try:
             inflater = Inflater(encoding)
