@@ -195,7 +195,8 @@ def _read_address(text: str) -> Address | None:
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
         if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+            behind = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+            return None if behind.is_loopback else behind  # the translator's own loopback, not ours
     return address
 
 

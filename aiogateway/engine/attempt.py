@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -20,9 +20,10 @@ from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Target, U
 from . import body as bodies
 from .buffers import Buffers
 from .deadlines import Sweeper, Watch
-from .exchange import Exchange
+from .dial import Place
+from .exchange import Exchange, Source
 from .local import LocalSource
-from .transport import Pool, StaleConnection
+from .transport import Pool, StaleConnection, Upstream
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
 REMEMBERED = 10_000  # hosts known to refuse stream_options
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -160,7 +162,7 @@ async def _open(
         return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage)
 
 
-def ask(provider: Provider, question: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+def ask(provider: Provider, question: Callable[[*Ts], T], *args: *Ts) -> T:
     """A provider may be a plugin's: what it raises by mistake is named, not shown."""
     try:
         return question(*args)
@@ -222,7 +224,13 @@ async def _exchange(
         watch = Watch(tools.sweeper, exchange, target.deadlines, until)
         exchange.on_first = watch.await_idle
         try:
-            await send(tools, provider, request, target, exchange, watch, stream=stream, fresh=retried)
+            upstream = None if retried else find_source(tools, provider, request, target, exchange)
+            if upstream is None:
+                upstream = await tools.pool.dial(find_place(tools, request, target), target.deadlines.connect)
+            if isinstance(upstream, Upstream):
+                exchange.source = upstream
+                upstream.send(exchange, request.method, write_head(request, upstream.place), request.body)
+            watch.await_first(stream=stream)  # from here: dialling has a deadline of its own
             await exchange.ready
             return exchange, watch
         except StaleConnection:
@@ -236,25 +244,18 @@ async def _exchange(
             raise
 
 
-async def send(
-    tools: Tools, provider: Provider, request: UpstreamRequest, target: Target, exchange: Exchange, watch: Watch,
-    *, stream: bool, fresh: bool,
-) -> None:  # fmt: skip
-    """Puts the request on a connection; the first-token deadline starts when it is out, not while dialling."""
+def find_source(
+    tools: Tools, provider: Provider, request: UpstreamRequest, target: Target, exchange: Exchange
+) -> Source | None:
+    """An idle connection, or a provider in this process (which has begun by then); None: one has to be dialled."""
     responder = tools.responders.get(provider.name)
     if responder is not None and request.url.startswith("local:"):
-        LocalSource(responder, request, exchange)
-        watch.await_first(stream=stream)
-        return
-    origin, path = split_url(request.url)
-    place = tools.pool.find(origin, guarded=target.guarded)
-    upstream = None if fresh else tools.pool.take(place)
-    if upstream is None:
-        upstream = await tools.pool.dial(place, target.deadlines.connect)
-    exchange.source = upstream
-    head = write_head(request.method, path, place.host, request.headers, len(request.body))
-    upstream.send(exchange, request.method, head, request.body)
-    watch.await_first(stream=stream)
+        return LocalSource(responder, request, exchange)
+    return tools.pool.take(find_place(tools, request, target))
+
+
+def find_place(tools: Tools, request: UpstreamRequest, target: Target) -> Place:
+    return tools.pool.find(split_url(request.url)[0], guarded=target.guarded)
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -263,14 +264,21 @@ def split_url(url: str) -> tuple[str, str]:
     return (url, "/") if cut < 0 else (url[:cut], url[cut:])
 
 
-def write_head(method: str, path: str, host: bytes, headers: Headers, length: int | None) -> bytes:
-    """A request's head. `length` None: the body follows in chunks; a bodiless GET or HEAD names no length."""
-    lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + host]
-    lines += [f"{name}: {value}".encode("latin-1") for name, value in headers if name not in ("host", "content-length")]
+def write_head(request: UpstreamRequest, place: Place, length: int | None = -1) -> bytes:
+    """A request's head. `length` of the body: -1 for the request's own, None when it follows in chunks."""
+    method, path = request.method, split_url(request.url)[1]
+    lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + place.host]
+    lines += [
+        f"{name}: {value}".encode("latin-1")
+        for name, value in request.headers
+        if name not in ("host", "content-length")
+    ]
     if length is None:
         lines.append(b"transfer-encoding: chunked")
-    elif length or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
-        lines.append(b"content-length: %d" % length)
+    else:
+        length = len(request.body) if length < 0 else length
+        if length or method not in BODILESS:  # a bodiless GET names no length
+            lines.append(b"content-length: %d" % length)
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 

@@ -18,7 +18,7 @@ from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
 from . import replies
 from .answer import conclude
-from .attempt import ask, authorize, split_url, write_head
+from .attempt import ask, authorize, find_place, write_head
 from .deadlines import Watch
 from .exchange import Exchange
 from .local import LocalSource
@@ -121,13 +121,12 @@ async def _send(
         LocalSource(responder, msgspec.structs.replace(request, body=await upload.read_all()), exchange)
         watch.await_first(stream=False)
         return None
-    origin, path = split_url(request.url)
-    place = pool.find(origin, guarded=target.guarded)
+    place = find_place(pipeline.tools, request, target)
     upstream = None if fresh else pool.take(place)
     if upstream is None:
         upstream = await pool.dial(place, target.deadlines.connect)
     exchange.source = upstream
-    head = write_head(request.method, path, place.host, request.headers, upload.length)
+    head = write_head(request, place, upload.length)
     if upload.length == 0:
         upstream.send(exchange, request.method, head)
         watch.await_first(stream=False)

@@ -70,6 +70,7 @@ def stream_headers(call: Call, headers: list[RawHeader], client: Dialect, *, ver
     return [*kept, *STREAM_HEADERS, *own_headers(call)]
 
 
+LEFT = (Outcome.CLIENT_LEFT, Outcome.CLIENT_STALLED)
 STREAM_DROPPED = frozenset((b"content-length", b"content-encoding", b"cache-control", b"x-accel-buffering"))
 UNARY_DROPPED = frozenset((b"content-length", b"content-encoding"))
 
@@ -122,7 +123,6 @@ def make_record(call: Call, now: float) -> Record:
     """`now` is monotonic. Overhead is the time before the first attempt: parsing, resolving, reading the upload."""
     duration = now - call.clock
     outcome = call.outcome or Outcome.CLIENT_LEFT
-    left = outcome in (Outcome.CLIENT_LEFT, Outcome.CLIENT_STALLED)
     return Record(
         id=call.id,
         trace=call.trace,
@@ -134,7 +134,7 @@ def make_record(call: Call, now: float) -> Record:
         endpoint=call.endpoint,
         stream=call.stream,
         lane=call.lane,
-        status=499 if left else call.status or 500,
+        status=499 if outcome in LEFT else call.status or 500,
         outcome=outcome,
         error=call.error,
         usage=call.usage,

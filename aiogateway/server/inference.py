@@ -45,7 +45,9 @@ class Inference:
 
         async def resolve() -> tuple[Request, Target]:
             caller, target = self._resolve(request, call)
-            body = await upload.read_all()
+            body = upload.take()
+            if body is None:
+                body = await upload.read_all()
             query = strip_query(request.raw_path).partition("?")[2]
             return self._read_body(call, endpoint, body, query, caller), target
 

@@ -79,6 +79,8 @@ class Routes:
             self._inference.refuse(request, refusal, sink)
         elif origin is not None and self._preflight(request, origin, sink):
             pass
+        elif request.method == "POST" and (endpoint := INFERENCE.get(path)) is not None:
+            await self._inference.answer(request, endpoint, sink)
         else:
             await self._dispatch(request, path, sink)
         return sink.finish()
@@ -88,9 +90,7 @@ class Routes:
         self._pipeline.stop(error)
 
     async def _dispatch(self, request: web.BaseRequest, path: str, sink: ClientSink) -> None:
-        if request.method == "POST" and (endpoint := INFERENCE.get(path)) is not None:
-            await self._inference.answer(request, endpoint, sink)
-        elif request.method in ("GET", "HEAD") and path in self._local:
+        if request.method in ("GET", "HEAD") and path in self._local:
             await self._local[path](sink)
         elif path.startswith("/v1/"):
             await self._dispatch_v1(request, path, sink)

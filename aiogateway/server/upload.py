@@ -34,16 +34,22 @@ class ClientUpload:
         if self.length is None and hdrs.TRANSFER_ENCODING not in request.headers:
             self.length = 0
 
-    async def read_all(self) -> bytes:
-        """The whole body. Raises BodyTooLarge (before reading, if the length is told), Overloaded, RequestTimeout."""
+    def take(self) -> bytes | None:
+        """The whole body if it came with the head, which is the usual case. Raises as `read_all`."""
         if self.length is not None and self.length > self._max_body:
             raise self._too_large()
         content = self._content
-        if content.is_eof() and not self.touched:  # it came with the head: the usual case
-            body = content.read_nowait()
-            self.touched = bool(body)
-            self._hold(len(body))
-            return self._decode(body)
+        if self.touched or not content.is_eof():
+            return None
+        body = content.read_nowait()
+        self.touched = bool(body)
+        self._hold(len(body))
+        return self._decode(body)
+
+    async def read_all(self) -> bytes:
+        """The whole body. Raises BodyTooLarge (before reading, if the length is told), Overloaded, RequestTimeout."""
+        if (body := self.take()) is not None:
+            return body
         parts: list[bytes] = []
         while data := await self.read():
             self._hold(len(data))
