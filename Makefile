@@ -2,6 +2,7 @@
 # make test          lint, types, floors, tests and coverage
 # make test-clients  real SDKs against a real gateway, in environments of their own
 # make load          the speed table (load_tests/README.md)
+# make docs          the tables of the README, from the code
 # make clean         removes the environments and caches
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
@@ -13,7 +14,7 @@ EDITABLE := -e . $(foreach p,$(PLUGINS),-e $(dir $(p)))
 UV = .venv/bin/uv pip install --quiet --python .venv/bin/python
 CLIENTS := $(patsubst tests/clients/requirements-%.txt,%,$(wildcard tests/clients/requirements-*.txt))
 
-.PHONY: run test lint test-clients load clean $(CLIENTS:%=test-client-%)
+.PHONY: run test lint test-clients load docs clean $(CLIENTS:%=test-client-%)
 .DELETE_ON_ERROR:
 
 run: .venv/.runtime
@@ -36,6 +37,9 @@ $(CLIENTS:%=test-client-%): test-client-%: .venv/.runtime .venv-clients/%/.insta
 
 load: .venv/.dev
 	.venv/bin/python -m load_tests $(LOAD)
+
+docs: .venv/.dev
+	.venv/bin/python -m tests.docs
 
 clean:
 	rm -rf .venv .venv-clients .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

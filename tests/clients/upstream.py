@@ -65,11 +65,13 @@ class Upstream:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
         self._peers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server  # once started
 
     def start(self) -> None:
         self._thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
-        port = server.result(10).sockets[0].getsockname()[1]
+        starting = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        self._server = starting.result(10)
+        port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/v1"
 
     def stop(self) -> None:
@@ -79,6 +81,7 @@ class Upstream:
         self._loop.close()
 
     async def _hang_up(self) -> None:
+        self._server.close()
         serving = asyncio.all_tasks() - {asyncio.current_task()}
         for peer in self._peers:
             peer.transport.abort()
