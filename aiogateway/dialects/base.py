@@ -47,7 +47,7 @@ class BaseDialect:
         return not self.data_of(frame)
 
     def is_malformed(self, frame: bytes) -> bool:
-        data = self.data_of(frame)
+        data = self.data_of(frame).strip()
         if not data or (self.done and data == self.data_of(self.done)):
             return False
         try:

@@ -50,7 +50,7 @@ class ChatDecoder:
 
     def feed(self, frame: bytes) -> Iterator[Event]:
         """Raises ValueError for a malformed frame."""
-        data = sse.data_of(frame)
+        data = sse.data_of(frame).strip()
         if not data or data == DONE:
             return iter(())
         chunk = parse_object(data)

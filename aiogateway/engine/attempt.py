@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import msgspec
 
 from ..contracts import Dialect, Observer, Provider, Responder
-from ..errors import GatewayError, Headers, PluginError, Unsupported, UpstreamError, UpstreamStatus
+from ..errors import GatewayError, Headers, PluginError, StreamBroken, Unsupported, UpstreamError, UpstreamStatus
 from ..registry import Registry
 from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Target, UpstreamRequest
 from . import body as bodies
@@ -62,7 +62,7 @@ class Tools:
         self.unary_buffer = unary_buffer
         self.max_event = max_event
         self.check_streams = check_streams
-        self.live: set[Exchange] = set()  # committed answers under way
+        self.live: set[Exchange] = set()  # what a forced stop has to end
         # asked once: isinstance() against a protocol costs 30 µs
         self.responders = {
             name: provider for name, provider in registry.providers.items() if isinstance(provider, Responder)
@@ -115,6 +115,10 @@ async def open_attempt(
         attempt.status, attempt.error = error.status, error.code
         attempt.outcome, attempt.closed_by = Outcome.FAILED, "upstream"
         raise
+    except GatewayError as error:
+        attempt.error = error.code
+        attempt.outcome, attempt.closed_by = Outcome.FAILED, "gateway"
+        raise
     except asyncio.CancelledError:
         attempt.outcome, attempt.closed_by = Outcome.CLIENT_LEFT, "client"
         raise
@@ -149,6 +153,7 @@ async def _open(
         except GatewayError as error:
             watch.stop()
             exchange.close()
+            tools.live.discard(exchange)
             if not isinstance(error, UpstreamStatus):
                 raise
             if hide_usage and error.status == 400 and b"stream_options" in error.body:
@@ -223,6 +228,7 @@ async def _exchange(
         exchange = Exchange(tools.loop, tools.buffers, dialect=dialect if stream else None, limit=tools.unary_buffer)
         watch = Watch(tools.sweeper, exchange, target.deadlines, until)
         exchange.on_first = watch.await_idle
+        tools.live.add(exchange)
         try:
             upstream = None if retried else find_source(tools, provider, request, target, exchange)
             if upstream is None:
@@ -235,12 +241,14 @@ async def _exchange(
             return exchange, watch
         except StaleConnection:
             watch.stop()
+            tools.live.discard(exchange)
             if retried:
                 raise
             retried = True
         except BaseException:  # cancelled: the client left before the first token
             watch.stop()
             exchange.close()
+            tools.live.discard(exchange)
             raise
 
 
@@ -291,7 +299,7 @@ def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: At
     if exchange.streaming:
         failure = dialect.read_failure(exchange.first) if b"error" in exchange.first else None
         if failure is None and not exchange.first and exchange.over:
-            raise UpstreamError("the provider's stream held no event")
+            raise StreamBroken("the provider's stream held no event")
     else:
         failure = dialect.read_body_failure(exchange.body())
     if failure is not None:

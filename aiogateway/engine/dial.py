@@ -45,7 +45,7 @@ class Proxy(Protocol):
 
 
 class Dialer:
-    """Dials places. `resolver` and `connector` are injected by tests; `tls` is the trust that upstreams must meet."""
+    """Dials places. `resolver` is injected by tests; `tls` is the trust that upstreams must meet."""
 
     def __init__(
         self,

@@ -118,10 +118,8 @@ class Exchange:
         if self._dialect is not None and status < 300:
             self.streaming = media_type.lower().startswith(self._dialect.media_type.encode())
         if encoding and encoding != b"identity":
-            try:
-                self._inflater = Inflater(encoding.decode("latin-1"))
-            except UpstreamError as unknown:
-                self.error = unknown
+            self._inflater = Inflater(encoding.decode("latin-1"))
+
     def on_read(self, data: bytes, over: bool, error: UpstreamError | None) -> None:
         """Once per read, after the head, or with `over` before it."""
         self.beats += 1
@@ -227,6 +225,8 @@ class Exchange:
         if self._peeked > PEEK_LIMIT // 4:  # nothing but comments so far: the newest are enough
             self.parts = [data[self._peeked :]]
             self.size, self._peeked = len(self.parts[0]), 0
+            self._buffers.free(self._held - self.size)
+            self._held = self.size
         return False
 
     # -- from the engine
@@ -263,12 +263,12 @@ class Exchange:
         self._free()
         parts, self.parts = self.parts, []
         data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self.source is not None:
+            self.source.resume()  # before the data: a full client pauses it again
         if data:
             outlet.on_data(data)
         if self.over:
             outlet.on_end(self.error)  # type: ignore[arg-type]
-        elif self.source is not None:
-            self.source.resume()
 
     def body(self) -> bytes:
         """What was collected."""

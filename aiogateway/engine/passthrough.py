@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ..contracts import Provider, Sink
-from ..errors import GatewayError, RequestError, StreamBroken, Unsupported
+from ..errors import GatewayError, StreamBroken, Unsupported, UpstreamError
 from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
 from . import replies
@@ -72,7 +72,7 @@ async def pass_on(
             attempt.error = getattr(error, "code", None)
             left = isinstance(error, asyncio.CancelledError | ConnectionError)
             attempt.outcome = Outcome.CLIENT_LEFT if left else Outcome.FAILED
-            attempt.closed_by = "client" if left or isinstance(error, RequestError) else "upstream"
+            attempt.closed_by = "client" if left else "upstream" if isinstance(error, UpstreamError) else "gateway"
             raise
         finally:
             attempt.end = time.monotonic() - call.clock
@@ -92,6 +92,7 @@ async def _exchange(
         exchange = Exchange(tools.loop, tools.buffers, dialect=None, limit=tools.unary_buffer, whole=False)
         watch = Watch(tools.sweeper, exchange, target.deadlines, until)
         exchange.on_first = watch.await_idle
+        tools.live.add(exchange)
         pump: asyncio.Task[None] | None = None
         try:
             pump = await _send(pipeline, provider, request, target, exchange, watch, upload, fresh=fresh)
@@ -167,7 +168,6 @@ async def _give(
     length = next((int(value) for name, value in exchange.headers if name == b"content-length"), None)
     headers = replies.pass_headers(exchange.headers, frozenset((b"content-length",)))
     sink.start(exchange.status, [*headers, *replies.own_headers(call)], length=length)
-    tools.live.add(exchange)
     watch.await_relay(sink, None, relay.stall)
     exchange.attach(relay)
     sink.flush()

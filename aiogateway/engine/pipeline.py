@@ -59,7 +59,6 @@ class Pipeline:
         now = time.monotonic() - call.clock
         call.lane, call.status, call.committed = opened.lane, opened.exchange.status, now
         opened.attempt.first_token = now
-        self.tools.live.add(opened.exchange)
         if opened.lane is not Lane.UNARY:
             self.books.open_stream()
         for observer in observers:
@@ -73,7 +72,7 @@ class Pipeline:
             self.books.close_stream()
 
     def stop(self, error: GatewayError) -> None:
-        """Ends every answer that is under way with an in-band `error`."""
+        """Ends every call that has an upstream with `error`: in-band where its answer has begun."""
         for exchange in list(self.tools.live):
             exchange.fail(error)
 

@@ -19,7 +19,7 @@ NOT_PASSED = frozenset(
      b"trailer", b"transfer-encoding", b"upgrade", b"set-cookie", b"alt-svc", b"strict-transport-security")
 )  # fmt: skip
 BODY_HEADERS = frozenset((b"content-length", b"content-encoding", b"content-type", b"content-md5", b"digest", b"etag"))
-OURS = (b"x-portkey-", b"x-aiogateway-")
+OURS = (b"x-portkey-", b"x-aiogateway-", b"access-control-")  # which pages may read an answer is for our door to say
 USEFUL = (b"x-request-id", b"request-id", b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"openai-")
 CONSTANT: tuple[RawHeader, ...] = (
     (b"x-portkey-retry-attempt-count", b"0"),

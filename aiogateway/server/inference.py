@@ -125,15 +125,21 @@ class Inference:
 
 
 def parse_body(raw: bytes) -> Mapping[str, Any]:
-    """A JSON object. What only orjson refuses (invalid UTF-8, NaN) is read with replacements; `raw` stays as it is."""
+    """A JSON object. What only orjson refuses (no Unicode, NaN) is read with replacements; `raw` stays as it is."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         try:
-            body = json.loads(raw.decode("utf-8", "replace"))
+            body = json.loads(_mend(raw))
         except (ValueError, RecursionError):
             raise RequestError(f"the body is not JSON: {error.msg} at character {error.pos}") from None
         log.warning("a request body is not strict JSON (%s); read with replacements", error.msg)
     if not isinstance(body, dict):
         raise RequestError(f"the body must be a JSON object, got {type(body).__name__}")
     return body
+
+
+def _mend(raw: bytes) -> str:
+    """JSON with U+FFFD for bytes that are no UTF-8 and for halves of surrogate pairs: no body of ours can hold them."""
+    text = json.dumps(json.loads(raw.decode("utf-8", "replace")), ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

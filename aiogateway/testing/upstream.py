@@ -320,7 +320,7 @@ async def _read_body(headers: dict[str, str], reader: asyncio.StreamReader) -> b
     if "chunked" not in headers.get("transfer-encoding", "").lower():
         return await reader.readexactly(int(headers.get("content-length", "0")))
     pieces: list[bytes] = []
-    while size := int((await reader.readline()).partition(b";")[0], 16):
+    while size := int((await reader.readuntil()).partition(b";")[0], 16):
         pieces.append(await reader.readexactly(size))
         await reader.readexactly(2)
     while (await reader.readline()).strip():  # trailers

@@ -89,6 +89,8 @@ def frame_end(data: bytes, start: int = 0) -> int:
 
 def data_of(event: bytes) -> bytes:
     """The event's data: its data lines joined by LF, without the one space after the colon. Empty when it has none."""
+    if b"data" not in event:  # a comment, most likely
+        return b""
     if (
         event.startswith(b"data: ")
         and event.find(b"\n\n") == event.find(b"\n") == len(event) - 2
