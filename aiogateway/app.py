@@ -81,6 +81,8 @@ class Gateway:
             self.metrics.add_sink(sink.name)
         self.recorder = Recorder(self.registry.sinks, self.metrics)
         self.health = Health(version=importlib.metadata.version("aiogateway"), docs=DOCS)
+        configs = ConfigCache({name: provider.options for name, provider in self.registry.providers.items()})
+        default = read_default(settings, configs)  # whatever may be wrong is found before anything is opened
         policy = AddressPolicy(loopback=settings.loopback, trusted=settings.trusted_hosts)
         dialer = Dialer(policy, tls=make_tls(settings), proxy=settings.proxy, resolver=resolver)
         self.pool = Pool(dialer)
@@ -95,8 +97,7 @@ class Gateway:
             check_streams=settings.check_streams,
         )
         self.pipeline = Pipeline(self.tools, Ledger(self.metrics, self.recorder))
-        configs = ConfigCache({name: provider.options for name, provider in self.registry.providers.items()})
-        targets = Targets(self.registry, settings, read_default(settings, configs), configs)
+        targets = Targets(self.registry, settings, default, configs)
         inference = Inference(self.pipeline, settings, targets)
         routes = Routes(inference, Door(settings), self.health, self.metrics, self.recorder, self.pipeline)
         self.runner = Runner(settings, routes, self.health)
@@ -113,8 +114,12 @@ class Gateway:
 
     async def start(self) -> None:
         self.recorder.start()
-        self._plugins = await start_plugins(self.manager, self)
-        await self.runner.start()
+        try:
+            self._plugins = await start_plugins(self.manager, self)
+            await self.runner.start()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self, drain: float = 0.0) -> None:
         """Drains for up to `drain` seconds, then ends everything; records are flushed."""

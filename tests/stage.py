@@ -75,6 +75,8 @@ class Client:
 
     async def body(self) -> bytes:
         """The rest of the answer, by its own framing. Raises IncompleteReadError when it is cut."""
+        if self.status in (204, 304):
+            return b""
         if "content-length" in self.headers:
             assert "transfer-encoding" not in self.headers
             return await self.reader.readexactly(int(self.headers["content-length"]))

@@ -27,6 +27,9 @@ async def give_answer(tools: Tools, call: Call, opened: Opened, sink: Sink) -> N
     except (asyncio.CancelledError, ConnectionError):
         attempt.outcome, attempt.closed_by = Outcome.CLIENT_LEFT, "client"
         raise
+    except GatewayError as broken:  # it turned out to be no answer before a byte was sent
+        attempt.outcome, attempt.error, attempt.closed_by = Outcome.FAILED, broken.code, "upstream"
+        raise
     conclude(call, attempt, error)
 
 
@@ -64,9 +67,7 @@ def _build_lane(tools: Tools, call: Call, opened: Opened) -> SplicedLane | Check
     choices = count_choices(opened.request)
     if opened.lane is Lane.TRANSLATED:
         encoder = opened.client.encoder(envelope_for(call.id, opened.request))
-        return TranslatedLane(
-            opened.upstream, opened.client, encoder, max_event=tools.max_event, choices=choices
-        )
+        return TranslatedLane(opened.upstream, opened.client, encoder, max_event=tools.max_event, choices=choices)
     kind = CheckedLane if opened.lane is Lane.CHECKED else SplicedLane
     return kind(opened.client, max_event=tools.max_event, hide_usage=opened.hide_usage, choices=choices)
 

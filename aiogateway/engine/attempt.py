@@ -9,14 +9,24 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from types import UnionType
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
 
 from ..contracts import Dialect, Observer, Provider, Responder
-from ..errors import GatewayError, Headers, PluginError, StreamBroken, Unsupported, UpstreamError, UpstreamStatus
+from ..errors import (
+    GatewayError,
+    Headers,
+    PluginError,
+    RequestError,
+    StreamBroken,
+    Unsupported,
+    UpstreamError,
+    UpstreamStatus,
+)
 from ..registry import Registry
-from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Target, UpstreamRequest
+from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Route, Target, UpstreamRequest
 from . import body as bodies
 from .buffers import Buffers
 from .deadlines import Sweeper, Watch
@@ -32,6 +42,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
+UNFIT = "a header or the path of the provider's request holds characters that HTTP can't carry"
+ROUTE = Route | None
 REMEMBERED = 10_000  # hosts known to refuse stream_options
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -129,11 +141,13 @@ async def open_attempt(
 async def _open(
     tools: Tools, call: Call, attempt: Attempt, provider: Provider, request: Request, target: Target, until: float
 ) -> Opened:
-    route = ask(provider, provider.route, request.endpoint, request.dialect, request.model)
+    route = ask(provider, ROUTE, provider.route, request.endpoint, request.dialect, request.model)
     if route is None:
         raise Unsupported(f"{target.provider} does not offer {request.endpoint}", param=f"{target.path}.provider")
     client = tools.registry.dialects[request.dialect]
-    upstream = tools.registry.dialects[route.dialect]
+    upstream = tools.registry.dialects.get(route.dialect)
+    if upstream is None:
+        raise PluginError(f"there is no dialect {route.dialect!r}", plugin=provider.name, hook="route")
     outgoing = request
     if upstream is not client:
         outgoing, call.dropped_params = bodies.translate(request, client, upstream)
@@ -141,7 +155,7 @@ async def _open(
     hide_usage = asking and not bodies.asks_usage(request)
     while True:
         final = bodies.ask_usage(outgoing) if hide_usage else outgoing
-        prepared = _forward(ask(provider, provider.prepare, final, target), request, target)
+        prepared = _forward(ask(provider, UpstreamRequest, provider.prepare, final, target), request, target)
         place = split_url(prepared.url)[0], target.guarded
         if hide_usage and tools.refuses_stream_options(place):
             hide_usage = False
@@ -167,24 +181,32 @@ async def _open(
         return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage)
 
 
-def ask(provider: Provider, question: Callable[[*Ts], T], *args: *Ts) -> T:
-    """A provider may be a plugin's: what it raises by mistake is named, not shown."""
+def ask(provider: Provider, kind: type | UnionType, question: Callable[[*Ts], T], *args: *Ts) -> T:
+    """A provider may be a plugin's: what it raises by mistake, or returns, is named and not shown."""
     try:
-        return question(*args)
+        answer = question(*args)
     except GatewayError:
         raise
     except Exception as error:
         raise PluginError(type(error).__name__, plugin=provider.name, hook=question.__name__) from error
+    return check_kind(provider, kind, question.__name__, answer)
+
+
+def check_kind(provider: Provider, kind: type | UnionType, hook: str, answer: T) -> T:
+    if not isinstance(answer, kind):
+        raise PluginError(f"returned {type(answer).__name__}", plugin=provider.name, hook=hook)
+    return answer
 
 
 async def authorize(tools: Tools, provider: Provider, upstream: UpstreamRequest, target: Target) -> UpstreamRequest:
     """The last step before sending: the credential goes in."""
     try:
-        return await provider.authorize(upstream, target.credential, tools.http)
+        authorized = await provider.authorize(upstream, target.credential, tools.http)
     except GatewayError:
         raise
     except Exception as error:
         raise PluginError(type(error).__name__, plugin=provider.name, hook="authorize") from error
+    return check_kind(provider, UpstreamRequest, "authorize", authorized)
 
 
 def _may_ask_usage(provider: Provider, request: Request, outgoing: Request, upstream: Dialect) -> bool:
@@ -273,14 +295,20 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def write_head(request: UpstreamRequest, place: Place, length: int | None = -1) -> bytes:
-    """A request's head. `length` of the body: -1 for the request's own, None when it follows in chunks."""
+    """A request's head. `length` of the body: -1 for the request's own, None when it follows in chunks.
+
+    Raises RequestError rather than let what became part of a header or of the path end the line it stands in.
+    """
     method, path = request.method, split_url(request.url)[1]
-    lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + place.host]
-    lines += [
-        f"{name}: {value}".encode("latin-1")
-        for name, value in request.headers
-        if name not in ("host", "content-length")
-    ]
+    try:
+        lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + place.host]
+        lines += [
+            f"{name}: {value}".encode("latin-1")
+            for name, value in request.headers
+            if name not in ("host", "content-length")
+        ]
+    except UnicodeEncodeError:
+        raise RequestError(UNFIT) from None
     if length is None:
         lines.append(b"transfer-encoding: chunked")
     else:
@@ -288,14 +316,19 @@ def write_head(request: UpstreamRequest, place: Place, length: int | None = -1) 
         if length or method not in BODILESS:  # a bodiless GET names no length
             lines.append(b"content-length: %d" % length)
     lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+        raise RequestError(UNFIT)
+    return head
 
 
 def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: Attempt) -> None:
     """Raises what the answer stands for, if it stands for an error."""
     attempt.status = status = exchange.status
     if not 200 <= status < 300:
-        raise ask(provider, provider.read_error, status, text_headers(exchange.headers), exchange.body())
+        raise ask(
+            provider, UpstreamStatus, provider.read_error, status, text_headers(exchange.headers), exchange.body()
+        )
     if exchange.streaming:
         failure = dialect.read_failure(exchange.first) if b"error" in exchange.first else None
         if failure is None and not exchange.first and exchange.over:

@@ -33,7 +33,7 @@ class Place:
         self.origin = origin
         self.url = url
         self.tls = url.scheme == "https"
-        self.host = url.authority.encode()
+        self.host = (url.host_port_subcomponent or "").encode()  # brackets and punycode; `authority` has neither
         self.guarded = guarded
 
 

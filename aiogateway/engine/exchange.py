@@ -101,6 +101,11 @@ class Exchange:
         self._inflater: Inflater | None = None
         self._outlet: Outlet | None = None
 
+    @property
+    def dialect(self) -> str:
+        """What the provider speaks, for the log."""
+        return self._dialect.name if self._dialect is not None else ""
+
     # -- from the source
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -205,7 +210,7 @@ class Exchange:
         try:
             return self._peek()
         except Exception:  # a dialect may be a plugin's; in data_received it would take the connection down unheard
-            log.exception("dialect %s failed on the first event", self._dialect and self._dialect.name)
+            log.exception("dialect %s failed on the first event", self.dialect)
             self._cut()
             self._settle(UpstreamError("the dialect's plugin failed on the provider's first event"))
             return False

@@ -26,6 +26,8 @@ from .pipeline import Account, Pipeline
 from .relay import Relay
 from .transport import StaleConnection, Upstream
 
+PASSED_ON = UpstreamRequest | None
+
 
 class Upload(Protocol):
     """The client's body on its way in."""
@@ -82,7 +84,7 @@ async def _exchange(
     pipeline: Pipeline, call: Call, sink: Sink, provider: Provider, passed: Passed, upload: Upload, attempt: Attempt
 ) -> None:
     tools, target = pipeline.tools, passed.target
-    asked = ask(provider, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
+    asked = ask(provider, PASSED_ON, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
     if asked is None:
         raise Unsupported(f"{target.provider} has no passthrough", param=f"{target.path}.provider")
     request = await authorize(tools, provider, asked, target)

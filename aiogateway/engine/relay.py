@@ -57,7 +57,7 @@ class Relay:
                 self._exchange.fail(broken)
                 return
             except Exception:  # a dialect may be a plugin's; in data_received it would take the connection down unheard
-                log.exception("a dialect failed on a provider's stream")
+                log.exception("dialect %s failed on a provider's stream", self._exchange.dialect)
                 self._exchange.fail(UpstreamError("the dialect's plugin failed on the provider's stream"))
                 return
         sink = self._sink
@@ -81,7 +81,7 @@ class Relay:
             try:
                 closing = self._conduit.end(error)
             except Exception:
-                log.exception("a dialect failed at the end of a provider's stream")
+                log.exception("dialect %s failed at the end of a provider's stream", self._exchange.dialect)
                 self.error = UpstreamError("the dialect's plugin failed at the end of the provider's stream")
                 closing = None
         elif error is not None:

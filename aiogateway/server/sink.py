@@ -164,6 +164,6 @@ def _count_unacknowledged(transport: asyncio.Transport) -> int:
     count = array.array("i", [0])
     try:
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
-    except OSError:
+    except (OSError, ValueError):  # the latter for a socket that is closed
         return 0
     return count[0]

@@ -85,7 +85,9 @@ async def test_byte_by_byte_with_any_line_end(line_end: bytes) -> None:
 
 async def test_the_commit_waits_for_the_first_whole_event() -> None:
     first = GOOD[:20]
-    async with stage((head(200, SSE), chunk(b": keep-alive\n\n"), chunk(first), Stall(), chunk(GOOD[20:]), END)) as live:
+    async with stage(
+        (head(200, SSE), chunk(b": keep-alive\n\n"), chunk(first), Stall(), chunk(GOOD[20:]), END)
+    ) as live:
         client = await live.post()
         await live.up.requested()
         with pytest.raises(TimeoutError):
