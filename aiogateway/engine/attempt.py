@@ -160,8 +160,7 @@ async def _open(
         if hide_usage and tools.refuses_stream_options(place):
             hide_usage = False
             continue
-        authorized = await authorize(tools, provider, prepared, target)
-        exchange, watch = await _exchange(tools, provider, authorized, target, upstream, request.stream, until)
+        exchange, watch = await _exchange(tools, provider, prepared, target, upstream, request.stream, until)
         try:
             _judge(provider, exchange, upstream, attempt)
         except GatewayError as error:
@@ -241,7 +240,7 @@ def _forward(upstream: UpstreamRequest, request: Request, target: Target) -> Ups
 
 
 async def _exchange(
-    tools: Tools, provider: Provider, request: UpstreamRequest, target: Target, dialect: Dialect, stream: bool,
+    tools: Tools, provider: Provider, prepared: UpstreamRequest, target: Target, dialect: Dialect, stream: bool,
     until: float,
 ) -> tuple[Exchange, Watch]:  # fmt: skip
     """Sends, and waits until the answer can be judged. A pooled connection that died unheard costs one more try."""
@@ -251,14 +250,17 @@ async def _exchange(
         watch = Watch(tools.sweeper, exchange, target.deadlines, until)
         exchange.on_first = watch.await_idle
         tools.live.add(exchange)
+        watch.await_first(stream=stream)
+        exchange.opener = asyncio.current_task()
         try:
+            request = await authorize(tools, provider, prepared, target)
             upstream = None if retried else find_source(tools, provider, request, target, exchange)
             if upstream is None:
                 upstream = await tools.pool.dial(find_place(tools, request, target), target.deadlines.connect)
+            exchange.opener = None
             if isinstance(upstream, Upstream):
                 exchange.source = upstream
                 upstream.send(exchange, request.method, write_head(request, upstream.place), request.body)
-            watch.await_first(stream=stream)  # from here: dialling has a deadline of its own
             await exchange.ready
             return exchange, watch
         except StaleConnection:
@@ -267,10 +269,12 @@ async def _exchange(
             if retried:
                 raise
             retried = True
-        except BaseException:  # cancelled: the client left before the first token
+        except BaseException as error:  # cancelled: by a deadline, or the client left before the first token
             watch.stop()
             exchange.close()
             tools.live.discard(exchange)
+            if isinstance(error, asyncio.CancelledError) and (failure := exchange.read_interruption()) is not None:
+                raise failure from None
             raise
 
 

@@ -60,7 +60,9 @@ class Exchange:
         "error",
         "first",
         "headers",
+        "interrupted",
         "on_first",
+        "opener",
         "over",
         "parts",
         "ready",
@@ -91,6 +93,8 @@ class Exchange:
         self.over = False
         self.error: GatewayError | None = None
         self.on_first: Callable[[], None] | None = None
+        self.opener: asyncio.Task[None] | None = None  # while it waits for a token or a connection, not for `ready`
+        self.interrupted = False
         self._buffers = buffers
         self._held = 0
         self._begun = False
@@ -243,6 +247,9 @@ class Exchange:
         self._cut()
         self.error = error
         self.over = True
+        if self.opener is not None:
+            self.interrupted = True
+            self.opener.cancel()
         if self._outlet is not None:
             self._outlet.on_end(error)  # type: ignore[arg-type]
         else:
@@ -274,6 +281,13 @@ class Exchange:
             outlet.on_data(data)
         if self.over:
             outlet.on_end(self.error)  # type: ignore[arg-type]
+
+    def read_interruption(self) -> GatewayError | None:
+        """Called by the opener when it is cancelled: the failure that did it, unless the client has left as well."""
+        task = asyncio.current_task()
+        if self.interrupted and task is not None and task.uncancel() == 0:
+            return self.error
+        return None
 
     def body(self) -> bytes:
         """What was collected."""

@@ -87,7 +87,6 @@ async def _exchange(
     asked = ask(provider, PASSED_ON, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
     if asked is None:
         raise Unsupported(f"{target.provider} has no passthrough", param=f"{target.path}.provider")
-    request = await authorize(tools, provider, asked, target)
     until = tools.loop.time() + target.deadlines.total
     fresh = False
     while True:
@@ -97,6 +96,9 @@ async def _exchange(
         tools.live.add(exchange)
         pump: asyncio.Task[None] | None = None
         try:
+            exchange.opener = asyncio.current_task()
+            watch.await_total()
+            request = await authorize(tools, provider, asked, target)
             pump = await _send(pipeline, provider, request, target, exchange, watch, upload, fresh=fresh)
             await exchange.ready
             await _give(pipeline, call, sink, exchange, watch, attempt, passed.method)
@@ -105,6 +107,10 @@ async def _exchange(
             if fresh or upload.touched:
                 raise
             fresh = True
+        except asyncio.CancelledError:
+            if (failure := exchange.read_interruption()) is not None:
+                raise failure from None
+            raise
         finally:
             if pump is not None:
                 pump.cancel()
@@ -121,13 +127,16 @@ async def _send(
     pool = pipeline.tools.pool
     responder = pipeline.tools.responders.get(provider.name)
     if responder is not None and request.url.startswith("local:"):
-        LocalSource(responder, msgspec.structs.replace(request, body=await upload.read_all()), exchange)
+        body = await upload.read_all()
+        exchange.opener = None
+        LocalSource(responder, msgspec.structs.replace(request, body=body), exchange)
         watch.await_first(stream=False)
         return None
     place = find_place(pipeline.tools, request, target)
     upstream = None if fresh else pool.take(place)
     if upstream is None:
         upstream = await pool.dial(place, target.deadlines.connect)
+    exchange.opener = None
     exchange.source = upstream
     head = write_head(request, place, upload.length)
     if upload.length == 0:
@@ -147,7 +156,8 @@ async def _pump(exchange: Exchange, upstream: Upstream, watch: Watch, upload: Up
             if exchange.source is not upstream:
                 return
             upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-            await upstream.drained()
+            if upstream.full:
+                await _wait_for_room(exchange, upstream, watch)
     except Exception as error:  # the client's body broke off: the provider must not take the part for the whole
         exchange.fail(error if isinstance(error, GatewayError) else StreamBroken("the client's upload broke off"))
         return
@@ -157,6 +167,15 @@ async def _pump(exchange: Exchange, upstream: Upstream, watch: Watch, upload: Up
         upstream.uploaded()
         if not exchange.ready.done():
             watch.await_first(stream=False)
+
+
+async def _wait_for_room(exchange: Exchange, upstream: Upstream, watch: Watch) -> None:
+    """A provider that takes nothing is as silent as one that says nothing; once it answers, its answer is watched."""
+    if not exchange.ready.done():
+        watch.await_idle()
+    await upstream.drained()
+    if not exchange.ready.done():
+        watch.await_total()
 
 
 async def _give(

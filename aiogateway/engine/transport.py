@@ -101,6 +101,11 @@ class Upstream(asyncio.Protocol):
         if not self.transport.is_closing():  # uvloop raises on writing to a closed transport
             self.transport.write(data)
 
+    @property
+    def full(self) -> bool:
+        """Whether the provider takes an upload more slowly than it comes."""
+        return self._room is not None
+
     async def drained(self) -> None:
         """Returns once the provider has taken enough of an upload, or is gone."""
         if self._room is not None:

@@ -127,6 +127,24 @@ async def test_a_provider_that_fails_fails_its_own_call_and_is_named(
         assert await live.ask(stream=False) == (200, ANSWER)
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/files"])
+async def test_a_token_that_never_comes_ends_at_the_deadline(path: str, install: Install, tmp_path: Path) -> None:
+    async def hang(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    install(provide(Acme(authorize=hang)))
+    limits = {"first_token": 0.1, "total": 0.3}
+    async with stage(unary(ANSWER), tmp=tmp_path, deadlines=limits) as live:
+        status, body = await acme(live, path)
+        assert (status, orjson.loads(body)["error"]["code"]) in (
+            (408, "first_token_timeout"),
+            (504, "total_timeout"),
+        )
+        record = await live.recorded()
+        assert (record.outcome, record.attempts[0].outcome) == (Outcome.FAILED, Outcome.FAILED)
+        assert live.up.requests == []
+
+
 @pytest.mark.parametrize("how", [raise_it, rubbish])
 async def test_a_passthrough_that_fails_is_named_too(how: Callable[..., Any], install: Install) -> None:
     install(provide(Acme(passthrough=how)))

@@ -190,6 +190,16 @@ async def test_an_answer_that_comes_before_the_end_of_the_upload_is_handed_on_at
         assert (await live.recorded()).status == 413
 
 
+async def test_a_provider_that_stops_taking_an_upload_is_given_up(tmp_path: Path) -> None:
+    async with stage((Hang(),), read_bodies=False, tmp=tmp_path, deadlines={"idle": 0.2}) as live:
+        client = await live.connect()
+        client.send("POST", "/v1/files", {**live.target(), "Content-Length": str(50 * MIB)})
+        client.writer.write(bytes(50 * MIB))
+        status, body = await client.answer()
+        assert (status, orjson.loads(body)["error"]["code"]) == (504, "idle_timeout")
+        assert (await live.recorded()).error == "idle_timeout"
+
+
 async def test_an_upload_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
     async with stage(unary(b"{}"), tmp=tmp_path, body_timeout=0.1) as live:
         for headers in ({"Content-Length": "1000"}, CHUNKED):

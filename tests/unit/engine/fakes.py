@@ -1,4 +1,4 @@
-"""Stand-ins for what the engine's parts see of each other: a loop whose time stands still, a source, a sink, a watch."""
+"""Stand-ins for what the engine's parts see of each other: a loop whose time stands still, a source, a sink."""
 
 from __future__ import annotations
 

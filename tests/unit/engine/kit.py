@@ -187,7 +187,8 @@ def make_pipeline(*providers: Any, pool: Any = None, **options: Any) -> Pipeline
     known: dict[str, Provider] = {provider.name: provider for provider in (OpenAI(), *providers)}
     registry = Registry(providers=known, dialects=dialects, observers=options.pop("observers", ()))
     settings: dict[str, Any] = {"buffers": Buffers(1 << 24), "unary_buffer": 1 << 16, "max_event": 1 << 16}
-    tools = Tools(registry, pool or Wires(), cast(Any, None), **{**settings, "check_streams": False, **options})
+    settings |= {"check_streams": False, **options}
+    tools = Tools(registry, cast(Pool, pool or Wires()), cast(Any, None), **settings)
     return Pipeline(tools, Books())
 
 

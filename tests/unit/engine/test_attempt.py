@@ -139,7 +139,7 @@ async def test_usage_is_asked_for_in_streams_only(stream: bool, asked: bool) -> 
 
 async def test_usage_is_not_asked_for_where_it_is_no_capability() -> None:
     provider = Scripted(say(event(), DONE, headers=SSE))
-    provider.capabilities = frozenset()  # type: ignore[misc]
+    provider.capabilities = frozenset()
     opened = await attempt(make_pipeline(provider), make_target(), stream=True)
     assert b"include_usage" not in provider.asked[0].body
     assert opened.lane is Lane.VERBATIM
@@ -176,9 +176,7 @@ async def test_a_400_for_another_reason_is_the_clients() -> None:
 
 async def test_a_client_that_asked_itself_hears_the_refusal() -> None:
     provider = Scripted(REFUSAL)
-    error, _ = await fails(
-        make_pipeline(provider), make_target(), stream=True, stream_options={"include_usage": True}
-    )
+    error, _ = await fails(make_pipeline(provider), make_target(), stream=True, stream_options={"include_usage": True})
     assert error.status == 400
     assert len(provider.asked) == 1
 
@@ -367,7 +365,7 @@ async def test_a_refusal_of_the_providers_own_passes() -> None:
         raise refusal
 
     provider = Scripted(hang)
-    provider.prepare = refuse  # type: ignore[method-assign]
+    provider.prepare = refuse  # type: ignore[method-assign,assignment]
     error, noted = await fails(make_pipeline(provider), make_target())
     assert error is refusal
     assert (noted.outcome, noted.closed_by) == (Outcome.FAILED, "gateway")
@@ -430,16 +428,47 @@ async def test_a_dialling_that_fails() -> None:
     assert (error.code, noted.error, noted.closed_by) == ("connect_failed", "connect_failed", "upstream")
 
 
-async def test_a_stop_while_dialling_drops_the_connection_once_it_is_there() -> None:
-    wires = Wires(OK)
-    pipeline = make_pipeline(pool=wires)
+class Silent(Wires):
+    """Nobody ever answers the dialling."""
+
+    async def dial(self, place: Place, timeout: float) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_a_stop_ends_the_dialling() -> None:
+    pipeline = make_pipeline(pool=Silent())
     trying = asyncio.create_task(attempt(pipeline, make_target("openai")))
     await asyncio.sleep(0)
-    pipeline.stop(UpstreamError("the gateway is shutting down"))
-    with pytest.raises(UpstreamError):
+    error = UpstreamError("the gateway is shutting down")
+    pipeline.stop(error)
+    with pytest.raises(UpstreamError) as caught:
         await trying
-    assert wires.transports[0].aborted
+    assert caught.value is error
+    assert trying.cancelling() == 0  # nothing of our interruption is left in the handler's task
     leftovers(pipeline.tools)
+
+
+async def test_the_whole_calls_deadline_ends_the_dialling() -> None:
+    pipeline = make_pipeline(pool=Silent())
+    with pytest.raises(GatewayError) as caught:
+        await attempt(pipeline, make_target("openai"), until=pipeline.tools.loop.time() + 0.05)
+    assert caught.value.code == "total_timeout"
+    leftovers(pipeline.tools)
+
+
+async def test_a_client_that_leaves_while_we_dial() -> None:
+    pipeline = make_pipeline(pool=Silent())
+    for stopped in (False, True):
+        call = make_call()
+        trying = asyncio.create_task(attempt(pipeline, make_target("openai"), call=call))
+        await asyncio.sleep(0)
+        if stopped:
+            pipeline.stop(UpstreamError("the gateway is shutting down"))
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+        assert call.attempts[0].outcome is Outcome.CLIENT_LEFT
+        leftovers(pipeline.tools)
 
 
 # --- heads ---

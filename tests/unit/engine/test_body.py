@@ -32,7 +32,9 @@ def test_overrides_win_and_the_rest_stays() -> None:
     assert request.body["model"] == "theirs"  # the client's own is not changed
 
 
-@pytest.mark.parametrize(("value", "stream"), [(True, True), (False, False), (1, False), ("true", False), (None, False)])
+@pytest.mark.parametrize(
+    ("value", "stream"), [(True, True), (False, False), (1, False), ("true", False), (None, False)]
+)
 def test_only_true_streams(value: object, stream: bool) -> None:
     assert bodies.rebuild(make_request(), {"model": 7, "stream": value}).stream is stream
 

@@ -37,6 +37,10 @@ def expect(watched: Watched, kind: type[GatewayError], earliest: float, latest: 
     assert earliest <= at <= (earliest if latest is None else latest) + 2 * PERIOD
 
 
+def unexpected(error: GatewayError) -> None:
+    pytest.fail(error.message)
+
+
 def silent(loop: FakeLoop) -> bool:
     """Whether nobody is looked at any more, so that the sweeper ends by itself."""
     loop.advance(2 * PERIOD)
@@ -101,7 +105,7 @@ def test_silence_is_noticed_within_a_tick_of_its_limit(relayed: bool) -> None:
     watch, watched, loop = make_watch()
     loop.advance(0.3)
     if relayed:
-        watch.await_relay(FakeSink(), None, pytest.fail)
+        watch.await_relay(FakeSink(), None, unexpected)
     else:
         watch.await_idle()
     loop.advance(0.2)
@@ -124,7 +128,7 @@ def test_every_byte_resets_the_idle_limit() -> None:
 def test_bytes_never_reset_the_total_limit() -> None:
     watch, watched, loop = make_watch()
     sink = FakeSink()
-    watch.await_relay(sink, lambda: pytest.fail("not idle"), pytest.fail)
+    watch.await_relay(sink, lambda: pytest.fail("not idle"), unexpected)
     for step in range(250):
         watched.beats += 1
         sink.paused = step % 2 == 0
@@ -174,7 +178,7 @@ def test_a_client_that_takes_nothing_is_cut() -> None:
 def test_a_slow_client_is_not_cut_while_it_takes_something() -> None:
     watch, watched, loop = make_watch()
     sink = FakeSink()
-    watch.await_relay(sink, None, pytest.fail)
+    watch.await_relay(sink, None, unexpected)
     sink.paused, sink.backlog = True, 1000
     for _ in range(9):
         loop.advance(7)
@@ -185,7 +189,7 @@ def test_a_slow_client_is_not_cut_while_it_takes_something() -> None:
 def test_what_the_provider_still_sends_counts_as_movement_while_the_client_is_full() -> None:
     watch, watched, loop = make_watch()
     sink = FakeSink()
-    watch.await_relay(sink, None, pytest.fail)
+    watch.await_relay(sink, None, unexpected)
     sink.paused = True
     for _ in range(8):
         loop.advance(7)
@@ -195,7 +199,7 @@ def test_what_the_provider_still_sends_counts_as_movement_while_the_client_is_fu
 def test_a_provider_gets_its_whole_idle_limit_after_a_slow_client() -> None:
     watch, watched, loop = make_watch()
     sink = FakeSink()
-    watch.await_relay(sink, None, pytest.fail)
+    watch.await_relay(sink, None, unexpected)
     sink.paused, sink.backlog = True, 1000
     loop.advance(7)
     sink.backlog = 500
@@ -216,7 +220,7 @@ def test_a_finished_stream_that_stays_open_is_settled_after_one_quiet_tick() -> 
         asked.append(loop.now)
         return True
 
-    watch.await_relay(FakeSink(), settle, pytest.fail)
+    watch.await_relay(FakeSink(), settle, unexpected)
     watched.beats += 1
     loop.advance(1 + 2 * PERIOD)
     assert not asked  # there was a byte
@@ -235,7 +239,7 @@ def test_an_unfinished_stream_is_asked_again_and_goes_idle() -> None:
         asked.append(loop.now)
         return False
 
-    watch.await_relay(FakeSink(), settle, pytest.fail)
+    watch.await_relay(FakeSink(), settle, unexpected)
     loop.advance(50)
     assert len(asked) == 4
     expect(watched, IdleTimeout, 4, 4 + 4 * PERIOD)

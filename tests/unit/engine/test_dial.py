@@ -132,7 +132,9 @@ ERRORS: dict[str, tuple[Callable[[], Exception], type[GatewayError], str]] = {
     ),
     "certificate, bare": (verification_error, UpstreamTLS, "certificate verify failed: certificate has expired"),
     "handshake": (
-        lambda: aiohttp.ClientConnectorSSLError(KEY, OSError(1, f"WRONG_VERSION {ADDRESS}")), UpstreamTLS, "handshake failed"
+        lambda: aiohttp.ClientConnectorSSLError(KEY, OSError(1, f"WRONG_VERSION {ADDRESS}")),
+        UpstreamTLS,
+        "handshake failed",
     ),
     "handshake, bare": (lambda: ssl.SSLError(1, f"WRONG_VERSION {ADDRESS}"), UpstreamTLS, "handshake failed"),
     "no proxy": (lambda: aiohttp.ClientProxyConnectionError(KEY, REFUSED), ConnectFailed, "the HTTPS proxy"),

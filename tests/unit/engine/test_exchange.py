@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import itertools
 from collections.abc import Callable
@@ -145,7 +146,7 @@ async def test_a_stream_is_ready_with_its_first_whole_event(media_type: bytes) -
         for pieces in split_points(before + first):
             exchange, _, buffers = make_exchange(CHAT)
             calls: list[int] = []
-            exchange.on_first = lambda calls=calls: calls.append(1)  # type: ignore[misc]
+            exchange.on_first = lambda calls=calls: calls.append(1)
             exchange.on_head(200, [(b"content-type", media_type)])
             assert exchange.streaming
             for piece in pieces:
@@ -467,3 +468,28 @@ async def test_a_source_is_asked_nothing_once_it_is_gone() -> None:
     exchange.attach(Collected())
     assert isinstance(source, FakeSource)
     assert source.log == []
+
+
+async def test_a_failure_interrupts_who_still_opens() -> None:
+    exchange, _, _ = make_exchange()
+    heard: list[object] = []
+
+    async def open_it() -> None:
+        exchange.opener = asyncio.current_task()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append(exchange.read_interruption())
+
+    opening = asyncio.create_task(open_it())
+    await asyncio.sleep(0)
+    exchange.fail(LATE)
+    exchange.fail(CUT)
+    await opening
+    assert heard == [LATE]
+    assert opening.cancelling() == 0
+
+
+async def test_a_client_that_leaves_is_no_interruption_of_ours() -> None:
+    exchange, _, _ = make_exchange()
+    assert exchange.read_interruption() is None

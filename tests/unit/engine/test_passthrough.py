@@ -96,7 +96,10 @@ async def test_an_error_status_passes_too() -> None:
 
 @pytest.mark.parametrize(
     ("length", "framing", "body"),
-    [(7, b"content-length: 7", b"abcdefg"), (None, b"transfer-encoding: chunked", b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")],
+    [
+        (7, b"content-length: 7", b"abcdefg"),
+        (None, b"transfer-encoding: chunked", b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"),
+    ],
 )
 async def test_an_upload_keeps_its_framing(length: int | None, framing: bytes, body: bytes) -> None:
     wires = Wires()
@@ -127,8 +130,9 @@ async def test_an_upload_waits_for_a_provider_that_is_slow() -> None:
     wires = Wires()
     upload = FakeUpload(b"a" * 10, b"b" * 10)
     running = asyncio.create_task(run(make_pipeline(pool=wires), FakeSink(), upload))
-    while not wires.upstreams:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(wires.upstreams) == 1
     wires.upstreams[0].pause_writing()
     await settle_down()
     assert len(upload.pieces) == 1
@@ -281,7 +285,7 @@ async def test_a_provider_in_this_process_that_says_nothing() -> None:
 
 async def test_a_provider_without_a_passthrough() -> None:
     provider = Scripted(hang)
-    provider.passthrough = lambda *_: None  # type: ignore[method-assign,assignment]
+    provider.passthrough = lambda *_: None  # type: ignore[method-assign]
     sink = FakeSink()
     record = await run(make_pipeline(provider), sink, FakeUpload(), target=make_target(path="config.targets[2]"))
     assert (sink.status, record.error) == (Unsupported.status, "unsupported_parameter")
@@ -294,7 +298,7 @@ async def test_a_providers_mistake() -> None:
         raise KeyError("canary")
 
     provider = Scripted(hang)
-    provider.passthrough = oops  # type: ignore[method-assign]
+    provider.passthrough = oops  # type: ignore[method-assign,assignment]
     sink = FakeSink()
     record = await run(make_pipeline(provider), sink, FakeUpload(), target=make_target())
     assert (sink.status, record.error) == (500, "plugin_error")

@@ -46,7 +46,8 @@ async def test_every_read_is_written_and_flushed_and_the_end_goes_with_the_last(
     exchange.on_read(STOP + DONE, True, None)
     await relay.run()
     assert sink.log == [
-        ("start", 200), ("write", A), ("flush", None), ("write", B), ("flush", None), ("write", STOP + DONE), ("end", None)
+        ("start", 200), ("write", A), ("flush", None), ("write", B), ("flush", None), ("write", STOP + DONE),
+        ("end", None),
     ]  # fmt: skip
     assert (relay.sent, relay.error, relay.cut) == (len(A + B + STOP + DONE), None, False)
 
@@ -98,17 +99,20 @@ async def test_a_full_client_pauses_the_source_until_it_has_drained() -> None:
 
 
 async def test_a_client_that_is_full_before_the_handler_waits() -> None:
-    relay, exchange, source, sink = begin(lane(), room=1)
-    assert source.paused is True
-    source.paused = False
-    exchange.on_read(B, False, None)
-    assert source.paused
+    exchange, source, _ = make_exchange(CHAT)
+    exchange.on_head(200, SSE_HEAD)
+    exchange.on_read(A, False, None)
+    sink = FakeSink(room=1)
+    sink.start(200, [])
+    relay = Relay(asyncio.get_running_loop(), exchange, sink, lane())
+    exchange.attach(relay)
+    assert source.log[-1] == "pause"
     running = asyncio.create_task(relay.run())
     await settle_down()
-    assert source.paused
+    assert source.log[-1] == "pause"
     sink.drain()
     await settle_down()
-    assert not source.paused
+    assert source.log[-1] == "resume"
     sink.room = 1 << 30
     exchange.on_read(STOP + DONE, True, None)
     await running
@@ -187,7 +191,7 @@ async def test_a_plugins_mistake_ends_the_exchange_and_is_not_shown(caplog: pyte
     assert isinstance(conduit.ended_with[0], UpstreamError)
     assert "oops" not in conduit.ended_with[0].message
     assert sink.written == A + b"closing"
-    assert "a dialect failed on a provider's stream" in caplog.text
+    assert "dialect openai_chat failed on a provider's stream" in caplog.text
 
 
 async def test_a_plugins_mistake_in_the_last_read_is_no_clean_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -197,7 +201,7 @@ async def test_a_plugins_mistake_in_the_last_read_is_no_clean_end(caplog: pytest
     await relay.run()
     assert isinstance(relay.error, UpstreamError)
     assert sink.ended
-    assert "a dialect failed" in caplog.text
+    assert "dialect openai_chat failed" in caplog.text
 
 
 @pytest.mark.parametrize("error", [None, IDLE])
@@ -262,7 +266,7 @@ async def test_a_client_that_leaves_is_not_swallowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("conduit", "settled"), [(lambda: None, False), (lane, False), (lambda: Breaking(), False)], ids=str
+    ("conduit", "settled"), [(lambda: None, False), (lane, False), (Breaking, False)], ids=["none", "lane", "other"]
 )
 async def test_what_is_not_finished_is_not_settled(conduit: Callable[[], Conduit | None], settled: bool) -> None:
     relay, _, source, sink = begin(conduit())

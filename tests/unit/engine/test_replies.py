@@ -6,7 +6,7 @@ import pytest
 from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.engine import replies
 from aiogateway.errors import ConnectFailed, RequestError, StreamBroken, UpstreamStatus
-from aiogateway.neutral import Failure, Text, UsageReport
+from aiogateway.neutral import Event, Failure, Text, UsageReport
 from aiogateway.types import Attempt, Outcome, Trace, Usage
 from tests.unit.engine.fakes import make_call
 
@@ -109,7 +109,7 @@ def test_head_of_a_whole_answer() -> None:
 def test_a_providers_error_keeps_its_body_and_headers() -> None:
     error = UpstreamStatus(
         "no", status=429, body=b"<html>no</html>",
-        headers=(("content-type", "text/html"), ("retry-after", "3"), ("connection", "close"), ("content-length", "15")),
+        headers=(("content-type", "text/html"), ("retry-after", "3"), ("connection", "close"), ("content-length", "9")),
     )  # fmt: skip
     body, headers = replies.write_error(make_call(), error, CHAT)
     assert body == b"<html>no</html>"
@@ -140,14 +140,14 @@ def test_our_errors_have_both_shapes(dialect: OpenAIChat | None) -> None:
 
 
 class Answering(OpenAIChat):
-    def __init__(self, events: object) -> None:
+    def __init__(self, events: Exception | list[Event]) -> None:
         super().__init__()
         self.events = events
 
-    def read_answer(self, body: bytes) -> list[object]:  # type: ignore[override]
+    def read_answer(self, body: bytes) -> list[Event]:
         if isinstance(self.events, Exception):
             raise self.events
-        return self.events  # type: ignore[return-value]
+        return self.events
 
 
 def test_an_answer_that_makes_no_sense() -> None:
@@ -166,7 +166,7 @@ def test_an_answer_that_holds_an_error() -> None:
 
 
 def test_the_last_usage_counts() -> None:
-    events = [UsageReport(Usage(input=1)), Text("a"), UsageReport(Usage(input=2)), Text("b")]
+    events: list[Event] = [UsageReport(Usage(input=1)), Text("a"), UsageReport(Usage(input=2)), Text("b")]
     assert replies.find_usage(events) == Usage(input=2)
     assert replies.find_usage([Text("a")]) is None
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -28,6 +27,7 @@ class Heard:
         self.body = b""
         self.reads = 0
         self.ends: list[UpstreamError | None] = []
+        self.over = asyncio.Event()
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         assert not self.reads
@@ -39,6 +39,7 @@ class Heard:
         self.body += data
         if over:
             self.ends.append(error)
+            self.over.set()
 
 
 class NoDialer:
@@ -474,24 +475,16 @@ async def test_a_real_connection_is_dialled_used_twice_and_forgotten_when_its_pe
             upstream = await pool.dial(place, 5)
             assert isinstance(place, Place)
             for _ in range(2):
-                over = asyncio.Event()
-
-                class Waiting(Heard):
-                    def on_read(self, data: bytes, over_: bool, error: UpstreamError | None, over: Any = over) -> None:
-                        super().on_read(data, over_, error)
-                        if over_:
-                            over.set()
-
-                heard = Waiting()
+                heard = Heard()
                 upstream.send(heard, "GET", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
                 async with asyncio.timeout(5):
-                    await over.wait()
+                    await heard.over.wait()
                 assert (heard.body, heard.ends) == (b"{}", [None])
                 assert pool.take(place) is upstream
             pool.give(upstream)
             up.connections[0].transport.abort()
             async with asyncio.timeout(5):
-                while pool.count_idle():
+                while pool.count_idle():  # noqa: ASYNC110
                     await asyncio.sleep(0)
             assert len(up.connections) == 1
         finally:

@@ -89,7 +89,8 @@ class FakeRequest:
     ) -> None:
         self.method = method
         self.raw_path = raw_path
-        self.headers = CIMultiDict({"Host": "localhost", **(headers or {})})
+        self.headers = CIMultiDict({"Host": "localhost"})
+        self.headers.update(headers or {})
         self.raw_headers = tuple((name.encode(), value.encode("latin-1")) for name, value in self.headers.items())
         self.version = HttpVersion10 if old else HttpVersion11
         self.keep_alive = keep_alive
