@@ -10,6 +10,8 @@ PORT ?= 8787
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE := -e . $(foreach p,$(PLUGINS),-e $(dir $(p)))
+# Companies' certificates are in the system's store, where uv does not look by itself.
+export UV_SYSTEM_CERTS = 1
 # Never this machine's other environment, and no cached copies in the tree.
 UV = .venv/bin/uv pip install --quiet --python .venv/bin/python
 CLIENTS := $(patsubst tests/clients/requirements-%.txt,%,$(wildcard tests/clients/requirements-*.txt))
