@@ -18,6 +18,7 @@ from aiogateway.settings import load_settings
 from aiogateway.testing import FakeUpstream
 from aiogateway.testing.upstream import Script, SeenRequest
 from aiogateway.types import Record
+from aiogateway.wire.sse import frame
 
 DONE = b"data: [DONE]\n\n"
 
@@ -25,12 +26,12 @@ DONE = b"data: [DONE]\n\n"
 def event(text: str = "hi", finish: str | None = None, index: int = 0, **extra: Any) -> bytes:
     """A chat completion chunk, as OpenAI sends it."""
     choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
-    return b"data: " + orjson.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **extra}) + b"\n\n"
+    return frame(orjson.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **extra}))
 
 
 def usage_event(prompt: int = 3, completion: int = 2) -> bytes:
     counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    return b"data: " + orjson.dumps({"id": "c", "choices": [], "usage": counts}) + b"\n\n"
+    return frame(orjson.dumps({"id": "c", "choices": [], "usage": counts}))
 
 
 GOOD = event("a") + event("b") + event("", "stop") + usage_event() + DONE

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from aiogateway.testing.upstream import END, Cut, Hang, Pause, Reset, Script, Send, Stall, chunk, head, stream, unary
+from aiogateway.testing.upstream import END, Cut, Hang, Pause, Reply, Reset, Script, Send, Stall, chunk, head, stream, unary
 from aiogateway.types import Lane, Outcome, Usage
 from tests.stage import DONE, GOOD, SEEN, event, stage, usage_event
 
@@ -170,13 +170,13 @@ async def test_an_error_after_content_is_passed_on_and_is_no_success() -> None:
 
 @pytest.mark.parametrize("when", ["before", "after", "paused"])
 async def test_a_client_that_leaves_frees_the_upstream(when: str) -> None:
-    flood = chunk(event("x" * 60_000))
-    steps: Script = {
+    flood = [chunk(event("x" * 60_000))] * 400
+    script: dict[str, Reply] = {
         "before": (Hang(),),
         "after": (*stream(event("a"), end=False), Hang()),
-        "paused": (*stream(event("a"), end=False), *[flood] * 400, Hang()),
-    }[when]
-    async with stage(steps) as live:
+        "paused": (*stream(event("a"), end=False), *flood, Hang()),
+    }
+    async with stage(script[when]) as live:
         client = await live.post()
         await live.up.requested()
         if when != "before":
