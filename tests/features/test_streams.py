@@ -8,7 +8,21 @@ from pathlib import Path
 import orjson
 import pytest
 
-from aiogateway.testing.upstream import END, Cut, Hang, Pause, Reply, Reset, Script, Send, Stall, chunk, head, stream, unary
+from aiogateway.testing.upstream import (
+    END,
+    Cut,
+    Hang,
+    Pause,
+    Reply,
+    Reset,
+    Script,
+    Send,
+    Stall,
+    chunk,
+    head,
+    stream,
+    unary,
+)
 from aiogateway.types import Lane, Outcome, Usage
 from tests.stage import DONE, GOOD, SEEN, event, stage, usage_event
 
