@@ -198,7 +198,8 @@ class FakeUpstream:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self.connections:
-            connection.transport.abort()
+            if connection.closed is None:
+                connection.transport.abort()
         await self._server.wait_closed()
         await self._until(lambda: self.open == 0, PATIENCE)
         broken = [result for result in results if isinstance(result, Exception)]

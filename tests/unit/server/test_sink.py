@@ -61,7 +61,7 @@ def test_what_was_queued_leaves_in_one_call() -> None:
     sink = ClientSink(request.web)
     sink.start(200, PLAIN)
     sink.write(b"a")
-    assert request.transport.calls == []
+    assert (request.transport.calls, sink.started, sink.ended) == ([], True, False)
     sink.flush()
     sink.flush()
     assert len(request.transport.calls) == 1
@@ -170,6 +170,7 @@ def test_an_abort_sends_nothing_of_what_was_queued() -> None:
     sink.start(200, PLAIN)
     sink.write(b"a")
     sink.abort()
+    assert sink.ended
     sink.end()
     sink.flush()
     assert (request.transport.calls, request.transport.aborted, sink.ended) == ([], True, True)
