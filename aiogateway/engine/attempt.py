@@ -156,7 +156,7 @@ async def _open(
     while True:
         final = bodies.ask_usage(outgoing) if hide_usage else outgoing
         prepared = _forward(ask(provider, UpstreamRequest, provider.prepare, final, target), request, target)
-        place = split_url(prepared.url)[0], target.guarded
+        place = (split_url(prepared.url)[0], target.guarded) if hide_usage else ("", False)
         if hide_usage and tools.refuses_stream_options(place):
             hide_usage = False
             continue

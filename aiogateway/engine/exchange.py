@@ -132,6 +132,9 @@ class Exchange:
     def on_read(self, data: bytes, over: bool, error: UpstreamError | None) -> None:
         """Once per read, after the head, or with `over` before it."""
         self.beats += 1
+        if self._outlet is not None and not over and self._inflater is None:
+            self._outlet.on_data(data)
+            return
         if over:
             self.over, self.source = True, None  # the connection may already serve another call: forget it
         if self._inflater is not None:

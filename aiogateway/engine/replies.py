@@ -30,7 +30,7 @@ STREAM_HEADERS: tuple[RawHeader, ...] = ((b"cache-control", b"no-cache"), (b"x-a
 
 def own_headers(call: Call) -> list[RawHeader]:
     """The ``x-portkey-*`` answer headers; the values are as portkey.md 3.3 observed them."""
-    headers = [(b"x-portkey-trace-id", call.trace.id.encode("latin-1", "replace"))]
+    headers = [(b"x-portkey-trace-id", call.trace.id.encode("utf-8", "replace"))]  # as it came: UTF-8
     if call.attempts:
         last = call.attempts[-1]
         headers += (

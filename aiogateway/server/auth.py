@@ -18,6 +18,7 @@ OUR_HEADERS = ("x-portkey-api-key", "x-aiogateway-api-key")
 GATEWAY_PREFIXES = ("x-portkey-", "x-aiogateway-")
 PLACEHOLDER = "OPENAI_API_KEY"  # what portkey_ai sends when it has none (portkey.md 0, trap 2)
 KEY_HEADERS = ("x-api-key", "x-goog-api-key", "api-key")
+CREDENTIAL_HEADERS = ("authorization", *KEY_HEADERS)  # in the order in which they count
 KNOWN_NAMES = 1024  # header names whose kind is remembered; clients choose names, so it is bounded
 
 # RFC 9110 7.6.1; `content-length` and framing are the transport's, `expect` is answered here
@@ -110,7 +111,9 @@ def _classify(name: str) -> int:
 
 
 def _read_credential(found: dict[str, str]) -> Credential | None:
-    for name in ("authorization", *KEY_HEADERS):
+    if not found:
+        return None
+    for name in CREDENTIAL_HEADERS:
         value = found.get(name)
         if value and value != PLACEHOLDER:
             return Credential(Secret(value), Origin.REQUEST, name)

@@ -94,8 +94,8 @@ class ClientSink:
         if not request.content.is_eof():  # an answer before the end of the upload: the rest would be the next request
             self._keep = False
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d Status" % status]
-        lines += [b"%b: %b" % header for header in headers]
-        lines += [b"%b: %b" % header for header in self.extra]
+        lines += [name + b": " + value for name, value in headers]
+        lines += [name + b": " + value for name, value in self.extra]
         bodiless = status in (204, 304)
         self._mute = bodiless or request.method == "HEAD"
         if length is not None:

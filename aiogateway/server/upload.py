@@ -101,11 +101,12 @@ class ClientUpload:
         if encoding in ("", "identity"):
             return body
         try:
-            inflater = Inflater(encoding)
-            plain = inflater.feed(body) + inflater.end()
+            inflater = Inflater(encoding, most=self._max_body)
+            plain = inflater.feed(body)
+            if len(plain) > self._max_body:
+                raise self._too_large()
+            inflater.end()
         except UpstreamError as error:
             raise RequestError(f"the body can't be decoded as {encoding}", param="content-encoding") from error
-        if len(plain) > self._max_body:
-            raise self._too_large()
         self._hold(len(plain))
         return plain

@@ -26,12 +26,16 @@ class _Coding(Protocol):
 
 
 class Inflater:
-    """Decodes one body. `encoding` is the value of Content-Encoding; empty and ``identity`` leave bytes as they are."""
+    """Decodes one body. `encoding` is the value of Content-Encoding; empty and ``identity`` leave bytes as they are.
 
-    def __init__(self, encoding: str, *, ratio: int = RATIO, floor: int = FLOOR) -> None:
+    `most`: plain bytes that the caller can use; a `feed` unpacks little more than that, whatever else it was given.
+    """
+
+    def __init__(self, encoding: str, *, ratio: int = RATIO, floor: int = FLOOR, most: int | None = None) -> None:
         self.encoding = encoding
         self._ratio = ratio
         self._budget = floor
+        self._most = most
         self._coding: _Coding | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -45,8 +49,9 @@ class Inflater:
         if self._coding is None:
             self._coding = _open_coding(self.encoding)
         self._budget += self._ratio * len(data)
+        limit = self._budget if self._most is None else min(self._budget, self._most)
         try:
-            plain = self._coding.decode(data, self._budget + 1)
+            plain = self._coding.decode(data, limit + 1)
         except ValueError as error:
             raise StreamBroken(f"the provider's answer is not {self.encoding}, as it claims to be") from error
         self._budget -= len(plain)
