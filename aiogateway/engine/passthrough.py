@@ -101,7 +101,7 @@ async def _exchange(
             request = await authorize(tools, provider, asked, target)
             pump = await _send(pipeline, provider, request, target, exchange, watch, upload, fresh=fresh)
             await exchange.ready
-            await _give(pipeline, call, sink, exchange, watch, attempt, passed.method)
+            await _give(pipeline, call, sink, exchange, watch, attempt)
             return
         except StaleConnection:
             if fresh or upload.touched:
@@ -178,9 +178,7 @@ async def _wait_for_room(exchange: Exchange, upstream: Upstream, watch: Watch) -
         watch.await_total()
 
 
-async def _give(
-    pipeline: Pipeline, call: Call, sink: Sink, exchange: Exchange, watch: Watch, attempt: Attempt, method: str
-) -> None:
+async def _give(pipeline: Pipeline, call: Call, sink: Sink, exchange: Exchange, watch: Watch, attempt: Attempt) -> None:
     tools = pipeline.tools
     relay = Relay(tools.loop, exchange, sink, None)
     attempt.status = call.status = exchange.status

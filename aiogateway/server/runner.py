@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from ..engine.replies import write_plain_error
@@ -54,7 +55,8 @@ class Connection(RequestHandler):
         if status != 400:
             return super().handle_error(request, status, exc, message)
         log.debug("a request that is not valid HTTP: %s", type(exc).__name__)
-        body = write_plain_error(RequestError("the request is not valid HTTP"))
+        long = isinstance(exc, LineTooLong)
+        body = write_plain_error(RequestError("a header is too long" if long else "the request is not valid HTTP"))
         response = web.Response(status=400, body=body, content_type="application/json")
         response.force_close()
         return response

@@ -257,9 +257,11 @@ async def test_only_https_goes_through_the_proxy(make: Make, origin: str, guarde
 
 
 async def test_a_guarded_name_that_leads_inside_is_not_given_to_the_proxy(make: Make) -> None:
-    dialer, opened, gated = make(object(), proxy=PROXY, address="10.0.0.1")
+    names = Names("10.0.0.1")
+    dialer, opened, gated = make(object(), proxy=PROXY, resolver=names)
     with pytest.raises(ConfigError, match="not allowed"):
         await dialer.dial(place(guarded=True), 5)
+    assert names.asked == [HOST]
     assert not opened.requests
     assert not gated.requests
 

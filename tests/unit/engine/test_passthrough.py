@@ -239,6 +239,16 @@ async def test_a_cut_answer_must_not_look_whole() -> None:
     assert (record.attempts[0].outcome, record.attempts[0].closed_by) == (Outcome.TRUNCATED, "upstream")
 
 
+async def test_a_head_does_not_wait_for_its_body() -> None:
+    wires = Wires(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    sink = FakeSink()
+    running = asyncio.create_task(run(make_pipeline(pool=wires), sink, FakeUpload(), method="GET"))
+    await settle_down()
+    assert sink.steps == ["start", "flush"]
+    wires.upstreams[0].data_received(b"0\r\n\r\n")
+    assert (await running).outcome is Outcome.OK
+
+
 @pytest.mark.parametrize("uploading", [False, True])
 async def test_a_client_that_leaves_ends_both_directions(uploading: bool) -> None:
     wires = Wires(STREAM)

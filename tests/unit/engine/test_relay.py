@@ -151,8 +151,10 @@ async def test_what_cant_say_that_it_is_broken_is_cut() -> None:
 class Breaking:
     """A conduit that raises."""
 
-    def __init__(self, feed: Exception | None = None, end: Exception | None = None) -> None:
-        self.feeding, self.ending = feed, end
+    def __init__(
+        self, feed: Exception | None = None, end: Exception | None = None, settled: Exception | None = None
+    ) -> None:
+        self.feeding, self.ending, self.settling = feed, end, settled
         self.ended_with: list[GatewayError | None] = []
 
     def feed(self, data: bytes) -> bytes:
@@ -167,7 +169,16 @@ class Breaking:
         return b"closing"
 
     def settled(self) -> bool:
+        if self.settling is not None:
+            raise self.settling
         return False
+
+
+async def test_a_plugins_mistake_while_a_stream_is_silent_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    relay, _, _, sink = begin(Breaking(settled=KeyError("oops")))
+    assert relay.settle() is False
+    assert "dialect openai_chat failed on a silent stream" in caplog.text
+    assert not sink.aborted
 
 
 async def test_a_lane_that_gives_up_ends_the_exchange() -> None:

@@ -53,9 +53,14 @@ def test_our_headers_say_who_answered() -> None:
     }
 
 
-def test_what_no_header_can_carry_is_replaced() -> None:
+def test_a_trace_id_goes_back_in_the_bytes_it_came_in() -> None:
     call = make_call(trace=Trace(id="naïve ☃"))
-    assert replies.own_headers(call) == [(b"x-portkey-trace-id", "naïve ?".encode("latin-1"))]
+    assert replies.own_headers(call) == [(b"x-portkey-trace-id", "naïve ☃".encode())]
+
+
+def test_what_no_header_can_carry_is_replaced() -> None:
+    call = make_call(trace=Trace(id="half \ud800"))
+    assert replies.own_headers(call) == [(b"x-portkey-trace-id", b"half ?")]
 
 
 def test_hop_by_hop_headers_and_ours_dont_pass() -> None:

@@ -162,6 +162,15 @@ async def test_bytes_that_are_no_http_are_neither_logged_nor_shown(caplog: pytes
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
 
 
+async def test_a_header_that_is_too_long_is_called_that() -> None:
+    async with running(max_config_header=1024) as scene:
+        reader, _ = await scene.connect(GET[:-2] + b"x-portkey-config: " + b"x" * 9000 + b"\r\n\r\n")
+        answer = await reader.read()
+        assert answer.split()[1] == b"400"
+        assert b"a header is too long" in answer
+        assert b"xxx" not in answer
+
+
 async def test_a_chunk_that_breaks_ends_the_body() -> None:
     seen: list[type[BaseException]] = []
 

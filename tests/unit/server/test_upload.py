@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -176,6 +178,19 @@ async def test_what_cant_be_unpacked(encoding: str, body: bytes) -> None:
 async def test_a_bomb_is_too_large() -> None:
     upload, _, buffers = make_upload(gzip.compress(b"\0" * 10_000), eof=True, content_encoding="gzip")
     assert isinstance(await fails(upload, buffers), BodyTooLarge)
+
+
+async def test_a_bomb_below_the_ratio_is_not_unpacked_beyond_the_bound() -> None:
+    packed = gzip.compress((random.Random(1).randbytes(700) + b"a" * 100_000) * 400)  # 100 to 1, 40 MB
+    upload, _, buffers = make_upload(
+        packed, eof=True, buffer=10_000_000, max_body=1_000_000, content_encoding="gzip"
+    )
+    tracemalloc.start()
+    try:
+        assert isinstance(await fails(upload, buffers), BodyTooLarge)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("encoding", ["identity", " Identity ", ""])
