@@ -251,7 +251,7 @@ async def _exchange(
         exchange.on_first = watch.await_idle
         tools.live.add(exchange)
         watch.await_first(stream=stream)
-        exchange.opener = asyncio.current_task()
+        exchange.opener = asyncio.current_task(tools.loop)  # unasked, it looks for the loop by a system call
         try:
             request = await authorize(tools, provider, prepared, target)
             upstream = None if retried else find_source(tools, provider, request, target, exchange)

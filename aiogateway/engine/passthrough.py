@@ -96,7 +96,7 @@ async def _exchange(
         tools.live.add(exchange)
         pump: asyncio.Task[None] | None = None
         try:
-            exchange.opener = asyncio.current_task()
+            exchange.opener = asyncio.current_task(tools.loop)
             watch.await_total()
             request = await authorize(tools, provider, asked, target)
             pump = await _send(pipeline, provider, request, target, exchange, watch, upload, fresh=fresh)

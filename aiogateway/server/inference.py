@@ -72,7 +72,9 @@ class Inference:
 
     def refuse(self, request: web.BaseRequest, error: GatewayError, sink: ClientSink) -> None:
         """A request that gets no further; it has its record all the same."""
-        with Account(self._pipeline, self._begin(request, None), sink):
+        call = self._begin(request, None)
+        call.trace = trace_of(call.id, read_caller(request.raw_headers).gateway)
+        with Account(self._pipeline, call, sink):
             raise error
 
     def has_target(self, request: web.BaseRequest) -> bool:

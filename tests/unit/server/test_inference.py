@@ -132,6 +132,14 @@ async def test_a_refusal_has_its_record_too() -> None:
     assert scene.record.trace.id == scene.record.id
 
 
+async def test_a_refusal_keeps_the_callers_trace() -> None:
+    scene = Scene()
+    request = make_request(path="/v1/configs", x_aiogateway_trace_id="theirs")
+    scene.inference.refuse(request.web, Forbidden("no"), ClientSink(request.web))
+    assert request.answer[0][b"x-portkey-trace-id"] == b"theirs"
+    assert scene.record.trace.id == "theirs"
+
+
 async def test_has_target() -> None:
     scene = Scene()
     assert scene.inference.has_target(make_request().web)
