@@ -45,10 +45,6 @@ BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
 UNFIT = "a header or the path of the provider's request holds characters that HTTP can't carry"
 ROUTE = Route | None
 REMEMBERED = 10_000  # hosts known to refuse stream_options
-HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-     "transfer-encoding", "upgrade")
-)  # fmt: skip
 
 
 class Tools:

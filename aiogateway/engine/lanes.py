@@ -15,6 +15,7 @@ from ..neutral import Event, Failure, Finish, UsageReport
 from ..types import Usage
 
 CARRY_LIMIT = 1 << 18  # an event larger than this passes in pieces
+BLANK_LINE = 3  # bytes of the longest one
 TAIL_PIECE = 4096  # of each of the last reads; a copy, never a reference to a read of 256 KiB
 TAIL_PIECES = 6  # finish, usage and the terminator often come in a read each
 
@@ -60,10 +61,12 @@ class SplicedLane:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes that may go out now. Raises StreamBroken for an event over `max_event`."""
+        seen = 0
         if self._carry:
+            seen = max(len(self._carry) - BLANK_LINE, 0)
             data, self._carry = self._carry + data, b""
         if not data.endswith((b"\n\n", b"\n\r\n")):
-            data = self._hold(data)
+            data = self._hold(data, seen)
             if not data:
                 return data
         else:
@@ -76,9 +79,11 @@ class SplicedLane:
                 return self._hide(data)
         return data
 
-    def _hold(self, data: bytes) -> bytes:
-        """Keeps back what follows the last whole event."""
-        cut = last_blank_line(data)
+    def _hold(self, data: bytes, seen: int) -> bytes:
+        """Keeps back what follows the last whole event. None ends before `seen`: an event that comes in a thousand
+        pieces is not searched a thousand times.
+        """
+        cut = last_blank_line(data, start=seen)
         if cut:
             self._event = 0
         elif self._event + len(data) > self._max_event:
@@ -228,17 +233,17 @@ class TranslatedLane:
 Lane = SplicedLane | CheckedLane | TranslatedLane
 
 
-def last_blank_line(data: bytes, end: int | None = None) -> int:
-    """The position after the last blank line before `end`, whatever the line ends are; 0 if there is none.
+def last_blank_line(data: bytes, end: int | None = None, *, start: int = 0) -> int:
+    """The position after the last blank line between `start` and `end`, whatever the line ends are; 0 without one.
 
     rfind() is 30 times faster here than a regex; the rarer forms are looked for only behind the commoner ones.
     """
-    cut = data.rfind(b"\n\n", 0, end) + 2
+    cut = data.rfind(b"\n\n", start, end) + 2
     cut = cut if cut > 1 else 0
     for mark in (b"\n\r\n", b"\r\r", b"\n\r"):
         # a CR at the very end almost certainly is half of a CRLF, whose LF would begin the next event
         stop = len(data) - 1 if mark == b"\n\r" and end is None else end
-        at = data.rfind(mark, max(cut - 1, 0), stop)
+        at = data.rfind(mark, max(cut - 1, start), stop)
         if at >= 0:
             cut = max(cut, at + len(mark))
     return cut

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..contracts import Provider, Sink
+from ..contracts import Observer, Provider, Sink
 from ..errors import GatewayError, StreamBroken, Unsupported, UpstreamError
 from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
@@ -69,7 +69,7 @@ async def pass_on(
         for observer in account.observers:
             observer.attempt(attempt)
         try:
-            await _exchange(pipeline, call, sink, provider, passed, upload, attempt)
+            await _exchange(pipeline, call, sink, provider, passed, upload, attempt, account.observers)
         except BaseException as error:
             attempt.error = getattr(error, "code", None)
             left = isinstance(error, asyncio.CancelledError | ConnectionError)
@@ -81,8 +81,9 @@ async def pass_on(
 
 
 async def _exchange(
-    pipeline: Pipeline, call: Call, sink: Sink, provider: Provider, passed: Passed, upload: Upload, attempt: Attempt
-) -> None:
+    pipeline: Pipeline, call: Call, sink: Sink, provider: Provider, passed: Passed, upload: Upload, attempt: Attempt,
+    observers: tuple[Observer, ...],
+) -> None:  # fmt: skip
     tools, target = pipeline.tools, passed.target
     asked = ask(provider, PASSED_ON, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
     if asked is None:
@@ -101,7 +102,7 @@ async def _exchange(
             request = await authorize(tools, provider, asked, target)
             pump = await _send(pipeline, provider, request, target, exchange, watch, upload, fresh=fresh)
             await exchange.ready
-            await _give(pipeline, call, sink, exchange, watch, attempt)
+            await _give(pipeline, call, sink, exchange, watch, attempt, observers)
             return
         except StaleConnection:
             if fresh or upload.touched:
@@ -178,12 +179,17 @@ async def _wait_for_room(exchange: Exchange, upstream: Upstream, watch: Watch) -
         watch.await_total()
 
 
-async def _give(pipeline: Pipeline, call: Call, sink: Sink, exchange: Exchange, watch: Watch, attempt: Attempt) -> None:
+async def _give(
+    pipeline: Pipeline, call: Call, sink: Sink, exchange: Exchange, watch: Watch, attempt: Attempt,
+    observers: tuple[Observer, ...],
+) -> None:  # fmt: skip
     tools = pipeline.tools
     relay = Relay(tools.loop, exchange, sink, None)
     attempt.status = call.status = exchange.status
     attempt.first_token = call.committed = time.monotonic() - call.clock
     call.lane = Lane.PASSTHROUGH
+    for observer in observers:
+        observer.commit(call)
     length = next((int(value) for name, value in exchange.headers if name == b"content-length"), None)
     headers = replies.pass_headers(exchange.headers, frozenset((b"content-length",)))
     sink.start(exchange.status, [*headers, *replies.own_headers(call)], length=length)

@@ -18,7 +18,6 @@ NOT_PASSED = frozenset(
     (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
      b"trailer", b"transfer-encoding", b"upgrade", b"set-cookie", b"alt-svc", b"strict-transport-security")
 )  # fmt: skip
-BODY_HEADERS = frozenset((b"content-length", b"content-encoding", b"content-type", b"content-md5", b"digest", b"etag"))
 OURS = (b"x-portkey-", b"x-aiogateway-", b"access-control-")  # which pages may read an answer is for our door to say
 USEFUL = (b"x-request-id", b"request-id", b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"openai-")
 CONSTANT: tuple[RawHeader, ...] = (

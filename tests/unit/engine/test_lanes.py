@@ -553,8 +553,28 @@ def test_last_blank_line(data: bytes, end: int) -> None:
     assert last_blank_line(data) == end
 
 
+def test_an_event_in_many_pieces_is_not_searched_again_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    def note(data: bytes, end: int | None = None, *, start: int = 0) -> int:
+        searched.append(len(data) - start)
+        return last_blank_line(data, end, start=start)
+
+    monkeypatch.setattr(lanes, "last_blank_line", note)
+    large = event("x" * 5000)
+    assert run(spliced(), [*(bytes([byte]) for byte in large), STOP, DONE]) == large + STOP + DONE
+    assert len(searched) > 5000
+    assert max(searched) <= 1 + lanes.BLANK_LINE
+
+
 def test_last_blank_line_before_a_position() -> None:
     data = b"a\n\nb\n\nc"
     assert last_blank_line(data, 5) == 3
     assert last_blank_line(data, 6) == 6
     assert last_blank_line(data, 2) == 0
+
+
+def test_last_blank_line_behind_a_position() -> None:
+    data = b"a\n\nb\r\n\r\nc"
+    assert last_blank_line(data, start=5) == 8
+    assert last_blank_line(data, start=6) == 0

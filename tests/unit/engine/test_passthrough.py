@@ -8,7 +8,7 @@ import pytest
 from aiogateway.engine.passthrough import Passed, pass_on
 from aiogateway.engine.pipeline import Pipeline
 from aiogateway.errors import RequestTimeout, Unsupported
-from aiogateway.types import Credential, Deadlines, Lane, Origin, Outcome, Record, Secret, Target
+from aiogateway.types import Attempt, Call, Credential, Deadlines, Lane, Origin, Outcome, Record, Secret, Target
 from tests.unit.engine.fakes import FakeSink, make_call
 from tests.unit.engine.kit import Books, Scripted, Wires, hang, make_pipeline, make_target, say
 
@@ -84,6 +84,24 @@ async def test_bytes_pass_both_ways_as_they_are() -> None:
     attempt = record.attempts[0]
     assert (attempt.outcome, attempt.status, attempt.closed_by) == (Outcome.OK, 200, "upstream")
     assert wires.given == wires.upstreams
+
+
+async def test_observers_are_told_of_the_commit() -> None:
+    said: list[str] = []
+
+    class Watching:
+        def attempt(self, attempt: Attempt) -> None:
+            said.append(f"attempt {attempt.provider}")
+
+        def commit(self, call: Call) -> None:
+            said.append(f"commit {call.status} {call.lane}")
+
+        def end(self, record: Record) -> None:
+            said.append(f"end {record.outcome}")
+
+    pipeline = make_pipeline(pool=Wires(OK), observers=(lambda call: Watching(),))
+    await run(pipeline, FakeSink(), FakeUpload(), method="GET")
+    assert said == ["attempt openai", "commit 200 passthrough", "end ok"]
 
 
 async def test_an_error_status_passes_too() -> None:

@@ -182,9 +182,7 @@ async def test_a_bomb_is_too_large() -> None:
 
 async def test_a_bomb_below_the_ratio_is_not_unpacked_beyond_the_bound() -> None:
     packed = gzip.compress((random.Random(1).randbytes(700) + b"a" * 100_000) * 400)  # 100 to 1, 40 MB
-    upload, _, buffers = make_upload(
-        packed, eof=True, buffer=10_000_000, max_body=1_000_000, content_encoding="gzip"
-    )
+    upload, _, buffers = make_upload(packed, eof=True, buffer=10_000_000, max_body=1_000_000, content_encoding="gzip")
     tracemalloc.start()
     try:
         assert isinstance(await fails(upload, buffers), BodyTooLarge)
