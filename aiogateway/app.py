@@ -10,6 +10,7 @@ import gc
 import importlib
 import importlib.metadata
 import logging
+import os
 import resource
 import signal
 import ssl
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DOCS = "https://pypi.org/project/aiogateway/"
+RESOLVERS = "64"
 FLUSH = 5.0  # seconds that records may take to reach their sinks at the end
 
 
@@ -76,7 +78,7 @@ class Gateway:
         self.manager: pluggy.PluginManager
         self.registry: Registry
         self.metrics = Metrics()
-        self.manager, self.registry = load_plugins(settings, report=self.metrics.fail_plugin)
+        self.manager, self.registry = load_plugins(settings, report=self.metrics)
         for sink in self.registry.sinks:
             self.metrics.add_sink(sink.name)
         self.recorder = Recorder(self.registry.sinks, self.metrics)
@@ -139,14 +141,18 @@ async def start(settings: Settings, *, resolver: AbstractResolver | None = None)
 
 
 def run(settings: Settings) -> int:
-    """Serves until SIGTERM or SIGINT; a second one forces. Returns the exit status."""
+    """Serves until SIGTERM, SIGINT or SIGHUP; a second one forces. Returns the exit status."""
     raise_file_limit()
     with asyncio.Runner(loop_factory=choose_loop()) as runner:
         return runner.run(_serve(settings))
 
 
 def choose_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """uvloop's, where there is one."""
+    """uvloop's, where there is one.
+
+    It resolves names in libuv's pool, whose four threads a few slow names would hold, and with them everybody's calls.
+    """
+    os.environ.setdefault("UV_THREADPOOL_SIZE", RESOLVERS)
     try:
         return importlib.import_module("uvloop").new_event_loop  # type: ignore[no-any-return]
     except ImportError:  # Windows
@@ -164,7 +170,7 @@ async def _serve(settings: Settings) -> int:
         told.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal)
     gc.collect()
     gc.freeze()  # what was imported lives as long as the process: never walk it again

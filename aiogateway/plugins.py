@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import pluggy
 
@@ -50,6 +50,14 @@ _SLOW = 0.05  # seconds; an observer runs on the event loop, where everybody wai
 Closer = Callable[[], Awaitable[Any]]
 
 
+class Report(Protocol):
+    """Who hears of plugins at run time: the metrics."""
+
+    def fail_plugin(self, plugin: str, hook: str) -> None: ...
+
+    def time_plugin(self, plugin: str, seconds: float) -> None: ...
+
+
 class _Plugin(NamedTuple):
     """A plugin before it is registered."""
 
@@ -69,12 +77,12 @@ def load_plugins(
     settings: Settings,
     *,
     installed: Iterable[importlib.metadata.EntryPoint] | None = None,
-    report: Callable[[str, str], None] = lambda plugin, hook: None,
+    report: Report | None = None,
 ) -> tuple[pluggy.PluginManager, Registry]:
     """Imports and registers all plugins, and fills the registry.
 
-    `installed` defaults to the entry points of this environment; `report` is told the plugin and the hook whenever one
-    raises while it watches a call. Raises PluginError for a plugin that is broken, and
+    `installed` defaults to the entry points of this environment; `report` hears how long plugins watch calls, and when
+    they raise. Raises PluginError for a plugin that is broken, and
     SettingsError for settings about plugins or providers that are not there.
     """
     manager = _new_manager()
@@ -333,7 +341,7 @@ class GuardedObserver:
     `failures` counts what it raised, `calls` and `seconds` how often it ran and for how long altogether.
     """
 
-    def __init__(self, impl: pluggy.HookImpl, report: Callable[[str, str], None]) -> None:
+    def __init__(self, impl: pluggy.HookImpl, report: Report | None) -> None:
         self._report = report
         self.plugin = impl.plugin_name
         self.failures = 0
@@ -356,7 +364,8 @@ class GuardedObserver:
             return function(*arguments)
         except Exception:
             self.failures += 1
-            self._report(self.plugin, "observe_call")
+            if self._report is not None:
+                self._report.fail_plugin(self.plugin, "observe_call")
             if _is_worth_a_line(self.failures):
                 log.exception("plugin %s failed to observe a call (%d times so far)", self.plugin, self.failures)
             return None
@@ -364,6 +373,8 @@ class GuardedObserver:
             spent = time.perf_counter() - start
             self.calls += 1
             self.seconds += spent
+            if self._report is not None:
+                self._report.time_plugin(self.plugin, spent)
             if spent > _SLOW:
                 self._slow += 1
                 if _is_worth_a_line(self._slow):

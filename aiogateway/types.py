@@ -17,6 +17,25 @@ from .errors import Headers as Headers
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """The same as bytes, as they travel."""
 
+GATEWAY_PREFIXES = ("x-portkey-", "x-aiogateway-")
+"""Headers that are spoken to or by the gateway, and never passed on."""
+
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Headers that belong to one connection (RFC 9110 7.6.1, RFC 9113 8.2.2); `Connection` may name more."""
+
 
 class Endpoint(enum.StrEnum):
     """What is asked of a model; the value is the path after ``/v1/``."""

@@ -8,12 +8,13 @@ import textwrap
 from collections.abc import Iterable
 
 from aiogateway import hookspecs
-from aiogateway.config.headers import HEADERS, PREFIXES
+from aiogateway.config.headers import HEADERS
 from aiogateway.config.model import FIELDS, State
 from aiogateway.providers.mock_script import Wishes
 from aiogateway.server.routes import RESERVED
 from aiogateway.settings import SettingRow, describe_settings
 from aiogateway.telemetry.metrics import Metrics
+from aiogateway.types import GATEWAY_PREFIXES
 from tests.readme import README, read_text, replace_sections
 
 _EFFECT = {State.USED: "", State.ACCEPTED: "no effect: ", State.LATER: "**400** for now: "}
@@ -26,9 +27,9 @@ def generate_sections() -> dict[str, str]:
         "settings": _table(("setting", "allowed", "default", "meaning"), map(_show_setting, describe_settings())),
         "headers": _table(
             ("header", "meaning"),
-            ((f"`{PREFIXES[0]}{header.suffix}`", _EFFECT[header.state] + header.meaning) for header in HEADERS),
+            ((f"`{GATEWAY_PREFIXES[0]}{header.suffix}`", _EFFECT[header.state] + header.meaning) for header in HEADERS),
         ),
-        "mock-options": _list(f"`{PREFIXES[0]}{name.replace('_', '-')}`" for name in Wishes.__struct_fields__),
+        "mock-options": _list(f"`{GATEWAY_PREFIXES[0]}{name.replace('_', '-')}`" for name in Wishes.__struct_fields__),
         "later-fields": _list(f"`{name}`" for name, state in FIELDS.items() if state is State.LATER),
         "reserved": _list(f"`/v1/{segment}`" for segment in RESERVED),
         "hooks": _table(("hook", "what it is for"), _describe_hooks()),

@@ -15,7 +15,7 @@ import orjson
 from aiogateway.config.hosts import HOST_LABEL, parse_base_url
 from aiogateway.config.model import MAX_TIMEOUT
 from aiogateway.errors import ConfigError
-from aiogateway.types import Option, Secret
+from aiogateway.types import GATEWAY_PREFIXES, HOP_BY_HOP, Option, Secret
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -30,26 +30,8 @@ _KINDS = {
     dict: "an object",
     list: "a list",
 }
-# Hop-by-hop fields (RFC 9110 section 7.6.1), and those that the transport writes itself.
-_NOT_FORWARDED = frozenset(
-    (
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "cookie",
-        "expect",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
+# Also those that the transport writes itself.
+_NOT_FORWARDED = HOP_BY_HOP | {"accept-encoding", "content-length", "cookie", "expect", "host"}
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -100,7 +82,7 @@ def read_forwarded(names: Any, path: str) -> tuple[str, ...]:
         if not isinstance(name, str) or not _TOKEN.fullmatch(name.strip()):
             raise ConfigError(f"must be a header name, got {show(name)}", path=where)
         name = name.strip().lower()
-        if name in _NOT_FORWARDED or name.startswith(("x-portkey-", "x-aiogateway-")):
+        if name in _NOT_FORWARDED or name.startswith(GATEWAY_PREFIXES):
             raise ConfigError(f"the header {name!r} is never passed on", path=where)
         read.append(name)
     return tuple(dict.fromkeys(read))

@@ -15,9 +15,8 @@ import orjson
 from aiogateway.config.fields import CONTROL, read_forwarded, read_timeout, show, suggest
 from aiogateway.config.model import State
 from aiogateway.errors import ConfigError
-from aiogateway.types import Trace
+from aiogateway.types import GATEWAY_PREFIXES, Trace
 
-PREFIXES = ("x-portkey-", "x-aiogateway-")
 MAX_CONFIG = 64 * 1024
 MAX_METADATA = 16 * 1024
 MAX_ID = 256
@@ -81,7 +80,7 @@ class CallHeaders(msgspec.Struct, frozen=True, kw_only=True):
 
     def name_of(self, suffix: str) -> str:
         """The header's name for an error message."""
-        return self.names.get(suffix, PREFIXES[0] + suffix)
+        return self.names.get(suffix, GATEWAY_PREFIXES[0] + suffix)
 
 
 def read_call_headers(
@@ -100,7 +99,7 @@ def read_call_headers(
     given: dict[str, str] = {}
     options: dict[str, str] = {}
     for name, value in pairs:
-        if not name.startswith(PREFIXES):
+        if not name.startswith(GATEWAY_PREFIXES):
             continue
         value = value.strip()
         if not value:

@@ -111,6 +111,7 @@ async def open_attempt(
     """Raises UpstreamError (the attempt failed), RequestError (this target can't serve it)."""
     provider = tools.registry.providers[target.provider]
     request = bodies.merge_overrides(request, target)
+    call.stream = request.stream
     attempt = Attempt(
         target=target.path, provider=target.provider, model=request.model, start=time.monotonic() - call.clock
     )
@@ -210,6 +211,7 @@ def _may_ask_usage(provider: Provider, request: Request, outgoing: Request, upst
         and request.endpoint in bodies.USAGE_ENDPOINTS
         and Capability.STREAM_USAGE in provider.capabilities
         and bool(upstream.usage_marks)
+        and bodies.may_add_usage(outgoing)
         and not (outgoing is not request and bodies.asks_usage(outgoing))
     )
 
@@ -326,9 +328,8 @@ def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: At
     """Raises what the answer stands for, if it stands for an error."""
     attempt.status = status = exchange.status
     if not 200 <= status < 300:
-        raise ask(
-            provider, UpstreamStatus, provider.read_error, status, text_headers(exchange.headers), exchange.body()
-        )
+        body = exchange.body() if exchange.over else b""  # what is over `unary_buffer` would go out cut, as if whole
+        raise ask(provider, UpstreamStatus, provider.read_error, status, text_headers(exchange.headers), body)
     if exchange.streaming:
         failure = dialect.read_failure(exchange.first) if b"error" in exchange.first else None
         if failure is None and not exchange.first and exchange.over:

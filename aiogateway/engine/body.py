@@ -44,6 +44,12 @@ def encode(body: Mapping[str, Any]) -> bytes:
         raise RequestError(f"the body can't be written as JSON: {error}") from error
 
 
+def may_add_usage(request: Request) -> bool:
+    """Whether `stream_options` can take our wish: what is no object is the provider's to refuse, not ours to mend."""
+    options = request.body.get("stream_options", {})
+    return options is None or isinstance(options, Mapping)
+
+
 def asks_usage(request: Request) -> bool:
     """Whether the client itself wants the usage event."""
     options = request.body.get("stream_options")

@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from ..contracts import Dialect
+from ..contracts import Dialect, Splitter
 from ..errors import GatewayError, Overloaded, StreamBroken, UpstreamError
 from ..wire.encoding import Inflater
 from .buffers import Buffers
 
 log = logging.getLogger(__name__)
 
+PEEKS = 8  # reads that are searched from the start before the search becomes incremental
 PEEK_LIMIT = 1 << 18  # bytes a stream may say before its first whole event
 
 
@@ -55,6 +56,8 @@ class Exchange:
         "_limit",
         "_outlet",
         "_peeked",
+        "_peeks",
+        "_splitter",
         "_whole",
         "beats",
         "error",
@@ -101,7 +104,8 @@ class Exchange:
         self._dialect = dialect
         self._limit = limit
         self._whole = whole
-        self._peeked = 0
+        self._peeked = self._peeks = 0
+        self._splitter: Splitter | None = None
         self._inflater: Inflater | None = None
         self._outlet: Outlet | None = None
 
@@ -225,21 +229,42 @@ class Exchange:
     def _peek(self) -> bool:
         """Finds the first frame that is an answer. Comments and keep-alives are none: they commit us to nothing."""
         assert self._dialect is not None
+        if self._splitter is not None:
+            return self._find_answer(self._splitter.feed(self.parts[-1]))
         if len(self.parts) > 1:
             self.parts = [b"".join(self.parts)]
         data = self.parts[0]
         while end := self._dialect.frame_end(data, self._peeked):
-            frame = data[self._peeked : end]
+            frame, self._peeked = data[self._peeked : end], end
+            if self._find_answer([frame]):
+                return True
+            data = self.parts[0]
+        self._peeks += 1
+        if self._peeks > PEEKS:  # it comes in crumbs: from here on no byte is looked at twice
+            self._splitter = self._dialect.splitter(2 * PEEK_LIMIT)
+            self._splitter.feed(data[self._peeked :])  # the frame that is not complete yet
+        return False
+
+    def _find_answer(self, frames: list[bytes]) -> bool:
+        assert self._dialect is not None
+        for frame in frames:
             if not self._dialect.is_keepalive(frame):
                 self.first = frame
                 return True
-            self._peeked = end
-        if self._peeked > PEEK_LIMIT // 4:  # nothing but comments so far: the newest are enough
-            self.parts = [data[self._peeked :]]
-            self.size, self._peeked = len(self.parts[0]), 0
-            self._buffers.free(self._held - self.size)
-            self._held = self.size
+        if frames and self.size > PEEK_LIMIT // 4:  # nothing but comments so far: the newest are enough
+            self._trim()
         return False
+
+    def _trim(self) -> None:
+        """Keeps only the frame that is not complete yet."""
+        if self._splitter is not None:
+            self.parts = [self._splitter.rest()]
+        else:
+            self.parts = [self.parts[0][self._peeked :]]
+            self._peeked = 0
+        self.size = len(self.parts[0])
+        self._buffers.free(self._held - self.size)
+        self._held = self.size
 
     # -- from the engine
 

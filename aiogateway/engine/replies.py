@@ -9,16 +9,14 @@ import orjson
 from ..contracts import Dialect
 from ..errors import GatewayError, StreamBroken, UpstreamStatus
 from ..neutral import Event, Failure, UsageReport
-from ..types import Call, Outcome, Record, Usage
+from ..types import GATEWAY_PREFIXES, HOP_BY_HOP, Call, Outcome, Record, Usage
 
 RawHeader = tuple[bytes, bytes]
 
-# RFC 9110 7.6.1, and what only holds between a browser and the provider
-NOT_PASSED = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade", b"set-cookie", b"alt-svc", b"strict-transport-security")
-)  # fmt: skip
-OURS = (b"x-portkey-", b"x-aiogateway-", b"access-control-")  # which pages may read an answer is for our door to say
+# Beside hop-by-hop ones, what only holds between a browser and the provider
+NOT_PASSED = frozenset(name.encode() for name in HOP_BY_HOP) | {b"alt-svc", b"set-cookie", b"strict-transport-security"}
+# Which pages may read an answer is for our door to say
+OURS = (*(prefix.encode() for prefix in GATEWAY_PREFIXES), b"access-control-")
 USEFUL = (b"x-request-id", b"request-id", b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"openai-")
 CONSTANT: tuple[RawHeader, ...] = (
     (b"x-portkey-retry-attempt-count", b"0"),

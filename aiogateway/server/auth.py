@@ -6,30 +6,24 @@ here and leaves by no route. What is left in the places where clients put a cred
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import msgspec
 
-from ..types import Credential, Headers, Origin, Secret
+from ..types import GATEWAY_PREFIXES, HOP_BY_HOP, Credential, Headers, Origin, Secret
 
 OUR_PREFIX = "agw-"
 OUR_HEADERS = ("x-portkey-api-key", "x-aiogateway-api-key")
-GATEWAY_PREFIXES = ("x-portkey-", "x-aiogateway-")
 PLACEHOLDER = "OPENAI_API_KEY"  # what portkey_ai sends when it has none (portkey.md 0, trap 2)
-KEY_HEADERS = ("x-api-key", "x-goog-api-key", "api-key")
+KEY_HEADERS = ("x-api-key", "x-goog-api-key")
 CREDENTIAL_HEADERS = ("authorization", *KEY_HEADERS)  # in the order in which they count
 KNOWN_NAMES = 1024  # header names whose kind is remembered; clients choose names, so it is bounded
 
-# RFC 9110 7.6.1; `content-length` and framing are the transport's, `expect` is answered here
-_NOT_PASSED = frozenset(
-    ("keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-     "transfer-encoding", "upgrade", "host", "cookie", "content-length", "expect")
-)  # fmt: skip
+# Framing is the transport's, `expect` is answered here; what `Connection` names is looked for
+_NOT_PASSED = (HOP_BY_HOP - {"connection"}) | {"content-length", "cookie", "expect", "host"}
+
 # What a header's name makes of it. Plain numbers: reading an enum's member costs 50 ns, a dozen times a call.
 _KEY, _GATEWAY, _BEARER, _CREDENTIAL, _CONNECTION, _DROPPED, _PASSED = range(7)
-
-_OUR_QUERY = re.compile(r"(?<=[?&])key=agw-[^&#]*&?", re.IGNORECASE)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -75,14 +69,6 @@ def read_caller(raw_headers: Iterable[tuple[bytes, bytes]]) -> Caller:
     if hop_by_hop:  # what `Connection` names is hop-by-hop too
         headers = [pair for pair in headers if pair[0] not in hop_by_hop]
     return Caller(Secret(key) if key else None, _read_credential(found), tuple(headers), tuple(gateway))
-
-
-def strip_query(raw_path: str) -> str:
-    """The path without a key of ours in ``?key=``; every other byte as it came."""
-    if "agw-" not in raw_path.lower():
-        return raw_path
-    stripped = _OUR_QUERY.sub("", raw_path)
-    return raw_path if stripped == raw_path else stripped.rstrip("?&")
 
 
 _known: dict[bytes, tuple[str, int]] = {}

@@ -17,7 +17,8 @@ from ..engine.pipeline import Account, Pipeline
 from ..errors import ConfigError, GatewayError, RequestError
 from ..settings import Settings
 from ..types import Call, Endpoint, Request, Target, Trace
-from .auth import Caller, read_caller, strip_query
+from .auth import Caller, read_caller
+from .paths import check_dots, read_path, strip_key
 from .sink import ClientSink
 from .targets import Targets, trace_of
 from .upload import ClientUpload
@@ -48,7 +49,7 @@ class Inference:
             body = upload.take()
             if body is None:
                 body = await upload.read_all()
-            query = strip_query(request.raw_path).partition("?")[2]
+            query = strip_key(read_path(request.raw_path)).partition("?")[2]
             return self._read_body(call, endpoint, body, query, caller), target
 
         try:
@@ -63,7 +64,9 @@ class Inference:
 
         async def resolve() -> Passed:
             caller, target = self._resolve(request, call)
-            return Passed(request.method, strip_query(request.raw_path), caller.headers, target)
+            path = strip_key(read_path(request.raw_path))
+            check_dots(path)
+            return Passed(request.method, path, caller.headers, target)
 
         try:
             await pass_on(self._pipeline, call, sink, resolve, upload)
@@ -90,7 +93,7 @@ class Inference:
             received=time.time(),
             clock=time.monotonic(),
             method=request.method,
-            route=request.raw_path.partition("?")[0][:256],
+            route=read_path(request.raw_path).partition("?")[0][:256],
             endpoint=endpoint,
         )
 

@@ -16,6 +16,7 @@ from ..types import Endpoint, Headers, RawHeaders
 from .door import EXEMPT, Door
 from .health import Health
 from .inference import Inference
+from .paths import find_segment, read_path
 from .sink import ClientSink
 
 JSON: Headers = (("content-type", "application/json"),)
@@ -40,6 +41,8 @@ RESERVED = {
     "mcp": "MCP servers",
 }
 """First path segments under ``/v1/`` that will be ours, and are never passed on."""
+
+CLEAR_HTTP2 = "h2c"  # an offer, which a server may ignore (RFC 9110 7.8); some clients make it with every request
 
 INFERENCE = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
 
@@ -66,7 +69,7 @@ class Routes:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request."""
         headers = request.headers
-        path = request.raw_path.partition("?")[0]
+        path = read_path(request.raw_path).partition("?")[0]
         origin = headers.get(hdrs.ORIGIN)
         extra: RawHeaders = ()
         refusal: GatewayError | None = None
@@ -74,6 +77,8 @@ class Routes:
             refusal = self._door.refuse(headers.get(hdrs.HOST), origin)
             if refusal is None and origin is not None:
                 extra = _raw(self._door.cors_headers(origin))
+            if refusal is None and hdrs.UPGRADE in headers and headers[hdrs.UPGRADE].lower() != CLEAR_HTTP2:
+                refusal = NotBuilt("Upgrade: realtime connections are not available yet")
         sink = ClientSink(request, extra=extra, closing=not self._health.ready)
         if refusal is not None:
             self._inference.refuse(request, refusal, sink)
@@ -98,12 +103,10 @@ class Routes:
             self._inference.refuse(request, NotFound(f"there is no {path[:256]} here"), sink)
 
     async def _dispatch_v1(self, request: web.BaseRequest, path: str, sink: ClientSink) -> None:
-        segment = path[4:].partition("/")[0]
+        segment = find_segment(path)
         if segment in RESERVED:
             error: GatewayError = NotBuilt(f"/v1/{segment} will hold {RESERVED[segment]}; it is not available yet")
             self._inference.refuse(request, error, sink)
-        elif "upgrade" in request.headers:
-            self._inference.refuse(request, NotBuilt("Upgrade: realtime connections are not available yet"), sink)
         elif segment == "models" and request.method == "GET" and not self._inference.has_target(request):
             self._list_models(request, path, sink)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
@@ -35,19 +35,25 @@ class Connection(RequestHandler):
     caller's key among them, and anybody could fill the log with them.
     """
 
-    __slots__ = ("_payload",)
+    __slots__ = ("_heads", "_payload", "busy")
 
-    def __init__(self, manager: web.Server, **options: Any) -> None:
+    def __init__(self, manager: Listener, **options: Any) -> None:
         super().__init__(manager, **options)
+        self._heads = manager
         self._payload: aiohttp.StreamReader | None = None
+        self.busy = False  # a request of this connection is being answered
 
     def data_received(self, data: bytes) -> None:
-        """Ends a body in which a chunk's framing breaks: aiohttp's C parser leaves its reader waiting."""
+        """Times a head that comes in pieces, and ends a body in which a chunk's framing breaks: aiohttp's C parser
+        leaves its reader waiting.
+        """
         super().data_received(data)
         if self._messages:
             last, self._payload = self._payload, self._messages[-1][1]
             if last is not None and last is not self._payload and not last.is_eof():
                 last.set_exception(BrokenBody())
+        elif not self.busy and self.transport is not None:
+            self._heads.await_head(self, self.transport)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -71,21 +77,26 @@ class Listener(web.Server):
         self._head_timeout = head_timeout
         self._waiting: dict[Any, asyncio.TimerHandle] = {}
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Connection:
         return Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        loop = asyncio.get_running_loop()
-        self._waiting[handler] = loop.call_later(self._head_timeout, self._close_slow, handler, transport)
+        self.await_head(handler, transport)
         _bound_unsent(transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self.see_head(handler)
 
+    def await_head(self, handler: Any, transport: asyncio.Transport) -> None:
+        """From a connection's start, or a later head's first bytes; an idle connection is `keepalive`'s."""
+        if handler not in self._waiting:
+            loop = asyncio.get_running_loop()
+            self._waiting[handler] = loop.call_later(self._head_timeout, self._close_slow, handler, transport)
+
     def see_head(self, handler: Any) -> None:
-        """A request's head is here; later ones on the same connection are bounded by `keepalive`."""
+        """A request's head is here, or the connection has gone."""
         timer = self._waiting.pop(handler, None)
         if timer is not None:
             timer.cancel()
@@ -135,12 +146,15 @@ class Runner:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert self._server is not None
-        self._server.see_head(request.protocol)
+        connection = cast(Connection, request.protocol)
+        self._server.see_head(connection)
+        connection.busy = True
         self._calls += 1
         self._idle.clear()
         try:
             return await self._routes.handle(request)
         finally:
+            connection.busy = False
             self._calls -= 1
             if not self._calls:
                 self._idle.set()

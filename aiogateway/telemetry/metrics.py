@@ -79,6 +79,12 @@ class Metrics:
             ("plugin", "hook"),
             registry=registry,
         )
+        self._plugin_time = Counter(
+            "aiogateway_plugin_seconds",
+            "Time that plugins spent watching calls, on the event loop.",
+            ("plugin",),
+            registry=registry,
+        )
         ProcessCollector(registry=registry)  # process_resident_memory_bytes, process_start_time_seconds, open fds, CPU
 
     def begin_call(self) -> None:
@@ -115,6 +121,10 @@ class Metrics:
     def fail_plugin(self, plugin: str, hook: str) -> None:
         """An exception came out of `plugin`'s `hook`."""
         self._failures.labels(plugin, hook).inc()
+
+    def time_plugin(self, plugin: str, seconds: float) -> None:
+        """`plugin` watched a call for `seconds`."""
+        self._plugin_time.labels(plugin).inc(seconds)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type. Takes milliseconds: call it in a thread."""

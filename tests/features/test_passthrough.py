@@ -333,3 +333,38 @@ async def test_50_megabytes_each_way_cost_no_memory(tmp_path: Path) -> None:
         for number in range(BIG):
             assert await client.reader.readexactly(MIB) == bytes([number]) * MIB
         assert served.memory("VmHWM") - before < 12 * MIB
+
+
+@pytest.mark.parametrize("path", ["/v1/%63onfigs", "/v1//configs", "/v1/prompts%2Fpp-1/render"])
+async def test_a_reserved_path_stays_ours_however_it_is_written(path: str) -> None:
+    async with stage(unary(b"{}")) as live:
+        client = await live.connect()
+        client.send("GET", path, live.target())
+        assert (await client.answer())[0] == 501
+        assert live.up.requests == []
+
+
+async def test_a_path_that_climbs_is_not_passed_on() -> None:
+    async with stage(unary(b"{}")) as live:
+        for path in ("/v1/../admin", "/v1/%2e%2e/admin", "/v1/./files"):
+            client = await live.connect()
+            client.send("GET", path, live.target())
+            assert (await client.answer())[0] == 400
+        assert live.up.requests == []
+
+
+async def test_an_absolute_request_target_means_its_path() -> None:
+    async with stage(unary(b"{}")) as live:
+        client = await live.connect()
+        client.send("GET", f"http://localhost:{live.gateway.port}/v1/files?a=%2F", live.target())
+        assert (await client.answer())[0] == 200
+        assert live.seen().path == "/v1/files?a=%2F"
+
+
+async def test_upgrade_is_refused_on_every_route_but_an_offer_of_http2_is_ignored() -> None:
+    async with stage(unary(b'{"object":"chat.completion","choices":[]}')) as live:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        assert (await live.ask(stream=False, headers=upgrade))[0] == 501
+        assert live.up.requests == []
+        offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+        assert (await live.ask(stream=False, headers=offer))[0] == 200

@@ -10,7 +10,7 @@ import pytest
 from aiogateway.testing.upstream import END, Hang, Script, Send, Stall, chunk, head, stream, unary
 from aiogateway.types import Outcome
 from tests.process import serve, until
-from tests.stage import DONE, Stage, event, stage
+from tests.stage import DONE, GOOD, SEEN, Stage, event, stage
 
 MIB = 1 << 20
 ANSWER = b'{"object":"chat.completion","choices":[]}'
@@ -174,3 +174,23 @@ async def _ask_stuck(live: Stage, port: int) -> None:
     client = await live.connect(port=port, little=True)
     client.send("POST", "/v1/chat/completions", live.target(), b'{"model":"m","stream":true}')
     await client.head()
+
+
+async def test_a_later_head_that_dribbles_in_is_closed_too(tmp_path: Path) -> None:
+    async with stage(stream(GOOD), tmp=tmp_path, head_timeout=0.2) as live:
+        client = await live.post()
+        assert (await client.answer())[0] == 200
+        client.writer.write(b"POST /v1/chat/comp")
+        async with asyncio.timeout(2):
+            assert (await client.reader.read()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_an_idle_connection_is_no_slow_head(tmp_path: Path) -> None:
+    async with stage(stream(GOOD), tmp=tmp_path, head_timeout=0.1) as live:
+        client = await live.post()
+        assert (await client.answer())[0] == 200
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await client.reader.read(1)
+        await live.post(client=client)
+        assert await client.answer() == (200, SEEN)

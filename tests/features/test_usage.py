@@ -211,3 +211,11 @@ async def test_translated_it_comes_last_and_only_if_asked(
             assert all(one["choices"] for one in chunks)
         record = await live.recorded()
         assert (record.lane, record.usage) == (Lane.TRANSLATED, BOTH)
+
+
+async def test_stream_options_that_are_no_object_are_the_providers_to_refuse() -> None:
+    refusal = b'{"error":{"message":"stream_options must be an object"}}'
+    async with stage(unary(refusal, status=400)) as live:
+        assert await live.ask(stream_options=5) == (400, refusal)
+        assert live.sent_body()["stream_options"] == 5
+        assert len(live.up.requests) == 1

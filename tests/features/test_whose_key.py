@@ -83,7 +83,7 @@ async def test_without_keys_of_ours_anything_under_our_header_is_accepted_and_st
 # ---------------------------------------------------------------- the caller's
 
 
-@pytest.mark.parametrize("name", ["x-api-key", "x-goog-api-key", "api-key"])
+@pytest.mark.parametrize("name", ["x-api-key", "x-goog-api-key"])
 async def test_the_caller_s_credential_is_found_wherever_clients_put_one(name: str) -> None:
     async with stage(unary(ANSWER)) as live:
         assert (await ask(live, {**NO_KEY, name: "sk-elsewhere"})).header("authorization") == "Bearer sk-elsewhere"
