@@ -112,7 +112,7 @@ async def test_a_call_without_an_answer_yet_gets_a_503(path: str, tmp_path: Path
         assert await served.ended() == 0
 
 
-@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_second_signal_forces(first: signal.Signals, tmp_path: Path) -> None:
     async with FakeUpstream((*HALF, Hang())) as up, serve(tmp_path, "--drain", "600") as served:
         client = await begin(served, up)
