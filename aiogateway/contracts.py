@@ -210,6 +210,9 @@ class Sink(Protocol):
 
     def flush(self) -> None: ...
 
+    def send(self, data: bytes) -> bool:
+        """`write`, `flush` and `paused` in one, for every chunk of a stream."""
+
     async def drained(self) -> None:
         """Returns once the client has caught up."""
 

@@ -35,7 +35,7 @@ class Source(Protocol):
 class Outlet(Protocol):
     """Where they go after the commit."""
 
-    def on_data(self, data: bytes) -> None: ...
+    def on_data(self, data: bytes, last: bool = False) -> None: ...
 
     def on_end(self, error: UpstreamError | None) -> None: ...
 
@@ -148,7 +148,7 @@ class Exchange:
         outlet = self._outlet
         if outlet is not None:
             if data:
-                outlet.on_data(data)
+                outlet.on_data(data, self.over)
             if self.over:
                 outlet.on_end(error)
             return
@@ -306,7 +306,7 @@ class Exchange:
         if self.source is not None:
             self.source.resume()  # before the data: a full client pauses it again
         if data:
-            outlet.on_data(data)
+            outlet.on_data(data, self.over)
         if self.over:
             outlet.on_end(self.error)  # type: ignore[arg-type]
 

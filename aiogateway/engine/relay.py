@@ -47,7 +47,8 @@ class Relay:
 
     # -- Outlet: called by the exchange, in the provider's data_received
 
-    def on_data(self, data: bytes) -> None:
+    def on_data(self, data: bytes, last: bool = False) -> None:
+        """`last`: the end follows at once, and is to go out in the same system call."""
         if self.over:
             return
         if self._conduit is not None:
@@ -60,13 +61,12 @@ class Relay:
                 log.exception("dialect %s failed on a provider's stream", self._exchange.dialect)
                 self._exchange.fail(UpstreamError("the dialect's plugin failed on the provider's stream"))
                 return
-        sink = self._sink
-        if data:
-            self.sent += len(data)
-            sink.write(data)
-            if not self._exchange.over:  # else the end follows at once and goes out in the same system call
-                sink.flush()
-        if sink.paused and self._exchange.source is not None:
+        if not data:
+            return
+        self.sent += len(data)
+        if last:
+            self._sink.write(data)
+        elif self._sink.send(data) and self._exchange.source is not None:
             self._exchange.source.pause()
             self._wake()
 

@@ -167,7 +167,8 @@ class Upstream(asyncio.Protocol):
             self.transport.abort()
             return
         error: UpstreamError | None = None
-        self._got += len(data)
+        if not self._status:
+            self._got += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):

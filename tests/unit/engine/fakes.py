@@ -168,6 +168,11 @@ class FakeSink:
     def flush(self) -> None:
         self.log.append(("flush", None))
 
+    def send(self, data: bytes) -> bool:
+        self.write(data)
+        self.flush()
+        return self.paused
+
     async def drained(self) -> None:
         self._space.clear()
         while self.paused and not self.aborted:
@@ -219,7 +224,7 @@ class Collected:
         self.data: list[bytes] = []
         self.ends: list[GatewayError | None] = []
 
-    def on_data(self, data: bytes) -> None:
+    def on_data(self, data: bytes, last: bool = False) -> None:
         self.data.append(data)
 
     def on_end(self, error: GatewayError | None) -> None:

@@ -163,6 +163,34 @@ def test_a_client_that_leaves_midway_is_written_to_no_more() -> None:
     assert len(request.transport.calls) == 1
 
 
+@pytest.mark.parametrize("size", [1, module.COPY_BELOW])
+def test_a_chunk_is_sent_at_once_with_what_was_queued(size: int) -> None:
+    request = FakeRequest()
+    assert request.transport is not None
+    sink = ClientSink(request.web)
+    sink.start(200, PLAIN)
+    assert sink.send(b"a") is False
+    assert len(request.transport.calls) == 1
+    assert sink.send(b"x" * size) is False
+    assert len(request.transport.calls) == 2
+    sink.end()
+    assert request.answer[1] == b"1\r\na\r\n%x\r\n%b\r\n0\r\n\r\n" % (size, b"x" * size)
+
+
+def test_send_tells_that_the_client_is_slow_and_says_nothing_to_one_that_left() -> None:
+    request = FakeRequest()
+    assert request.transport is not None
+    sink = ClientSink(request.web)
+    sink.start(200, PLAIN)
+    sink.flush()
+    request.protocol.writing_paused = True
+    request.transport.unsent = 70_000
+    assert sink.send(b"a") is True
+    request.transport.closing = True
+    assert sink.send(b"b") is False
+    assert request.transport.calls[1:] == [b"1\r\na\r\n"]
+
+
 def test_an_abort_sends_nothing_of_what_was_queued() -> None:
     request = FakeRequest()
     assert request.transport is not None
