@@ -250,9 +250,18 @@ def last_blank_line(data: bytes, end: int | None = None, *, start: int = 0) -> i
 
 
 def _is_done(dialect: Dialect, tail: bytes) -> bool:
-    """Whether the closing event came; a comment or a late usage event may follow it."""
-    mark = dialect.done.strip().rpartition(b" ")[2]
-    return bool(mark) and mark in tail and any(line.rstrip().endswith(mark) for line in tail.splitlines())
+    """Whether the closing event came; a comment or a late usage event may follow it.
+
+    The mark counts behind its field's name at the start of a line: inside a JSON string a line end is escaped.
+    """
+    field, _, mark = dialect.done.strip().rpartition(b" ")
+    at = tail.rfind(mark) if mark else -1
+    while at >= 0:
+        before = tail[max(at - 64, 0) : at].rstrip(b" ")
+        if before == field or before.endswith((b"\n" + field, b"\r" + field)):
+            return True
+        at = tail.rfind(mark, 0, at)
+    return False
 
 
 def _find_failure(dialect: Dialect, tail: bytes) -> UpstreamError | None:

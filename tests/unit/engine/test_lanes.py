@@ -578,3 +578,12 @@ def test_last_blank_line_behind_a_position() -> None:
     data = b"a\n\nb\r\n\r\nc"
     assert last_blank_line(data, start=5) == 8
     assert last_blank_line(data, start=6) == 0
+
+
+@pytest.mark.parametrize("text", ["[DONE]", "[DONE] and more", "data: [DONE]"])
+def test_a_text_that_says_done_ends_nothing(text: str) -> None:
+    lane = SplicedLane(OpenAIChat(), max_event=1 << 20)
+    lane.feed(event(text))
+    assert not lane.settled()
+    lane.end(None)
+    assert lane.verdict.error is not None
