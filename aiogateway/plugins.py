@@ -10,10 +10,9 @@ import importlib
 import importlib.metadata
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pluggy
 
@@ -21,11 +20,12 @@ from aiogateway import hookspecs
 from aiogateway.config.fields import read_option, show, suggest
 from aiogateway.config.headers import HEADERS
 from aiogateway.config.model import FIELDS
-from aiogateway.contracts import Dialect, LogSink, Observer, Provider
+from aiogateway.contracts import Dialect, LogSink, Provider
 from aiogateway.errors import ConfigError, PluginError, SettingsError
 from aiogateway.registry import PluginInfo, Registry
 from aiogateway.settings import PluginSettings, ProviderSettings, Settings
-from aiogateway.types import Attempt, Call, Option, Record
+from aiogateway.telemetry.observers import GuardedObserver, Report
+from aiogateway.types import Option
 
 if TYPE_CHECKING:
     import click
@@ -45,17 +45,8 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_SLOW = 0.05  # seconds; an observer runs on the event loop, where everybody waits for it
 
 Closer = Callable[[], Awaitable[Any]]
-
-
-class Report(Protocol):
-    """Who hears of plugins at run time: the metrics."""
-
-    def fail_plugin(self, plugin: str, hook: str) -> None: ...
-
-    def time_plugin(self, plugin: str, seconds: float) -> None: ...
 
 
 class _Plugin(NamedTuple):
@@ -101,7 +92,10 @@ def load_plugins(
         providers=providers.values,
         dialects=dialects.values,
         sinks=tuple(sinks.values.values()),
-        observers=tuple(GuardedObserver(impl, report) for impl in manager.hook.observe_call.get_hookimpls()),
+        observers=tuple(
+            GuardedObserver(impl.plugin_name, impl.function, takes_call=bool(impl.argnames), report=report)
+            for impl in manager.hook.observe_call.get_hookimpls()
+        ),
         plugins=tuple(_describe(manager, plugin) for plugin in plugins),
     )
     return manager, registry
@@ -330,75 +324,3 @@ def _check_dialect(dialect: Dialect) -> None:
 
 def _check_sink(sink: LogSink) -> None:
     _check_members(sink, LogSink, "log sink")
-
-
-# ---------------------------------------------------------------- observing
-
-
-class GuardedObserver:
-    """One plugin's `observe_call`, which can neither break nor silently slow a call.
-
-    `failures` counts what it raised, `calls` and `seconds` how often it ran and for how long altogether.
-    """
-
-    def __init__(self, impl: pluggy.HookImpl, report: Report | None) -> None:
-        self._report = report
-        self.plugin = impl.plugin_name
-        self.failures = 0
-        self.calls = 0
-        self.seconds = 0.0
-        self._slow = 0
-        self._begin = impl.function
-        self._takes_call = bool(impl.argnames)
-
-    def __call__(self, call: Call) -> Observer | None:
-        """An observer of `call` whose methods never raise, or None when the plugin doesn't want this one."""
-        arguments = (call,) if self._takes_call else ()
-        observer: Observer | None = self.guard(self._begin, *arguments)
-        return None if observer is None else _GuardedWatch(self, observer)
-
-    def guard(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What `function` returns; None when it raises."""
-        start = time.perf_counter()
-        try:
-            return function(*arguments)
-        except Exception:
-            self.failures += 1
-            if self._report is not None:
-                self._report.fail_plugin(self.plugin, "observe_call")
-            if _is_worth_a_line(self.failures):
-                log.exception("plugin %s failed to observe a call (%d times so far)", self.plugin, self.failures)
-            return None
-        finally:
-            spent = time.perf_counter() - start
-            self.calls += 1
-            self.seconds += spent
-            if self._report is not None:
-                self._report.time_plugin(self.plugin, spent)
-            if spent > _SLOW:
-                self._slow += 1
-                if _is_worth_a_line(self._slow):
-                    log.warning("plugin %s held up every call for %.0f ms", self.plugin, spent * 1000)
-
-
-def _is_worth_a_line(count: int) -> bool:
-    return count & (count - 1) == 0  # 1, 2, 4, 8, …: a plugin that always fails must not fill the disk
-
-
-class _GuardedWatch:
-    """An `Observer` of one call."""
-
-    __slots__ = ("_observer", "_owner")
-
-    def __init__(self, owner: GuardedObserver, observer: Observer) -> None:
-        self._owner = owner
-        self._observer = observer
-
-    def attempt(self, attempt: Attempt) -> None:
-        self._owner.guard(lambda: self._observer.attempt(attempt))
-
-    def commit(self, call: Call) -> None:
-        self._owner.guard(lambda: self._observer.commit(call))
-
-    def end(self, record: Record) -> None:
-        self._owner.guard(lambda: self._observer.end(record))
