@@ -150,4 +150,6 @@ class Watch:
             self._on_stall(ClientStalled(f"the client took nothing for {self._deadlines.client_stall:g} s"))
 
     def stop(self) -> None:
+        """No more looks. Lets go of the relay, or each call would be a cycle that waits for the collector."""
         self._sweeper.discard(self)
+        self._sink = self._settle = self._on_stall = None

@@ -292,7 +292,7 @@ class Exchange:
     def close(self) -> None:
         """Whatever happened, no upstream keeps generating for nobody."""
         source, self.source = self.source, None
-        self._outlet = None
+        self._outlet = self.on_first = self.opener = None
         self._free()
         if source is not None:
             source.drop()
