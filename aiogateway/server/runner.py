@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from ..engine.replies import write_plain_error
 from ..errors import Overloaded, RequestError, SettingsError
 from ..settings import Settings
+from ..tasks import start_task
 from .health import DRAINING, STARTING, Health
 from .routes import Routes
 from .upload import BrokenBody
@@ -185,9 +186,9 @@ class Runner:
         await server.shutdown(FAREWELL)
 
     async def _wait_idle(self, limit: float, *, forced: bool = True) -> None:
-        waits = [asyncio.ensure_future(self._idle.wait())]
+        waits = [start_task(self._idle.wait(), name="drain")]
         if forced:
-            waits.append(asyncio.ensure_future(self._forced.wait()))
+            waits.append(start_task(self._forced.wait(), name="forced end of a drain"))
         _, pending = await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         for wait in pending:
             wait.cancel()
