@@ -205,14 +205,61 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
         return f"<{self.method} {self.url.partition('?')[0]} [{names}] {len(self.body)} bytes>"
 
 
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and for what one target is tried again: `attempts` beside the first try.
+
+    `policy` names a registered retry policy. The statuses are portkey.md 4.1's, and a provider's 408.
+    """
+
+    attempts: int = 0
+    on_status_codes: tuple[int, ...] = (408, 429, 500, 502, 503, 504)
+    use_retry_after: bool = True
+    policy: str = "exponential"
+
+
+class CacheRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a config says about caching. `mode` is simple or semantic, `max_age` seconds; `refresh`: ask anew."""
+
+    mode: str
+    max_age: int | None = None
+    refresh: bool = False
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do about a stream that breaks after its first token, at most `attempts` times (faults.md A).
+
+    `mode` is restart or continue; continue means restart for now. A mode of off is no `Recovery` at all.
+    """
+
+    mode: str = "restart"
+    attempts: int = 1
+
+
+class CircuitRules(msgspec.Struct, frozen=True, kw_only=True):
+    """When a target's circuit opens, and for how long (`cooldown`, seconds).
+
+    `failures` within the window open it, or a share of `failure_percentage` (0 to 100) once there were
+    `minimum_requests`. `status_codes` are the answers that count as failures, 500 and above unless given.
+    """
+
+    failures: int | None = 5
+    failure_percentage: float | None = None
+    minimum_requests: int = 10
+    cooldown: float = 30.0
+    status_codes: frozenset[int] | None = None
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A resolved leaf of a config. `path` is its address there: ``config``, ``config.targets[1]``.
 
-    `guarded`: a part of the host came from the request, so the address gate applies.
+    `guarded`: a part of the host came from the request, so the address gate applies. `circuit` is the rules of the
+    nearest strategy that has some, `circuit_key` whose circuit it is: SHA-256 over provider, base URL, credential and
+    model override. `trace_id` and `metadata` are the labels that an old config's option brings along.
     """
 
     path: str
     provider: str
+    name: str | None = None
     credential: Credential | None = None
     host: Host | None = None
     options: Mapping[str, Any] = {}
@@ -220,6 +267,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     forward_headers: tuple[str, ...] = ()
     deadlines: Deadlines = Deadlines()
     guarded: bool = False
+    retry: Retry = Retry()
+    cache: CacheRules | None = None
+    recovery: Recovery | None = None
+    circuit: CircuitRules | None = None
+    circuit_key: bytes = b""
+    trace_id: str | None = None
+    metadata: Mapping[str, Any] = {}
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,12 +286,17 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, kw_only=True):
-    """One try at one target. Written by the engine while it runs; frozen in fact once it is in a record."""
+    """One try at one target. Written by the engine while it runs; frozen in fact once it is in a record.
+
+    `retry` counts the tries at this target before this one, `waited` is how long it was held back for that (seconds).
+    """
 
     target: str
     provider: str
     model: str
     start: float
+    retry: int = 0
+    waited: float = 0.0
     status: int | None = None
     outcome: Outcome | None = None
     error: str | None = None
@@ -269,12 +328,17 @@ class Call(msgspec.Struct, kw_only=True):
     malformed: int = 0
     dropped_params: tuple[str, ...] = ()
     attempts: list[Attempt] = msgspec.field(default_factory=list)
+    retries: int = 0  # at the last target; -1 once they are used up (portkey.md 3.3)
+    recovery: str | None = None
+    explain: bool = False
+    notes: list[Any] = msgspec.field(default_factory=list)  # of the routing: what `explain` tells
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of one call, whatever happened. No body and no secret is in it.
 
-    `overhead` is the time that was ours: until the first attempt began, in seconds.
+    `overhead` is the time that was ours: until the first attempt began, in seconds. `recovery` says what became of a
+    stream that `stream_recovery` watches over: recovered, failed, or why it was off (too_long, tool_call, unsupported).
     """
 
     id: str
@@ -297,3 +361,5 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     malformed: int
     dropped_params: tuple[str, ...]
     attempts: tuple[Attempt, ...]
+    retries: int = 0
+    recovery: str | None = None

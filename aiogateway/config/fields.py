@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from aiogateway.config.hosts import HOST_LABEL, parse_base_url
-from aiogateway.config.model import MAX_TIMEOUT
+from aiogateway.config.mistakes import Mistakes
 from aiogateway.errors import ConfigError
 from aiogateway.types import GATEWAY_PREFIXES, HOP_BY_HOP, Option, Secret
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MAX_TIMEOUT = 86_400_000
+"""The longest deadline, in milliseconds: a day."""
+
+MAX_ITEMS = 400
+"""Items of a list of header names or status codes; there are no more codes than that."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, field names
 _KEY = re.compile(r"[\x20-\x7e]+")
 _SHOWN = 80
+_LENGTHS_APART = 8
+_HUGE = 2**64
 _KINDS = {
     str: "a string",
     bool: "true or false",
@@ -36,14 +43,32 @@ _NOT_FORWARDED = HOP_BY_HOP | {"accept-encoding", "content-length", "cookie", "e
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing when no known word is near."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.7)
+    # Comparing takes long enough to be worth an attacker's while: words of another length are out from the start.
+    candidates = [str(other) for other in known if abs(len(other) - len(word)) <= _LENGTHS_APART]
+    near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def show(value: Any) -> str:
-    """A value for an error message: escaped, and cut when it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    """A value for an error message: escaped, and cut when it is long. What is in objects and lists may be secret."""
+    if isinstance(value, str):
+        text = repr(value[:_SHOWN])
+        return text if len(text) <= _SHOWN and len(value) <= _SHOWN else f"{text[:_SHOWN]}…"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int) and abs(value) >= _HUGE:  # str() of such a one may raise
+        return "a number of more than 64 bits"
+    if isinstance(value, int | float):
+        return str(value)
+    return name_kind(value)
+
+
+def name_kind(value: Any) -> str:
+    """What kind of JSON a value is, without anything of the value."""
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    kinds: Mapping[type, str] = {dict: "an object", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")
 
 
 def read_text(value: Any, path: str) -> str:
@@ -62,30 +87,87 @@ def read_secret(value: Any, path: str) -> Secret:
     return Secret(value.strip())
 
 
-def read_timeout(value: Any, path: str) -> int:
-    """Milliseconds, as a number or as a header's digits."""
-    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12 else value
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_TIMEOUT:
-        raise ConfigError(
-            f"must be a positive integer of milliseconds, at most {MAX_TIMEOUT}, got {show(value)}", path=path
-        )
+def read_flag(value: Any, path: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"must be true or false, got {show(value)}", path=path)
+    return value
+
+
+def read_choice(value: Any, path: str, *, choices: Iterable[str]) -> str:
+    """One of the words in `choices`."""
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        near = suggest(value, known) if isinstance(value, str) else ""
+        raise ConfigError(f"must be one of: {', '.join(known)}; got {show(value)}{near}", path=path)
+    return value
+
+
+def read_integer(value: Any, path: str, *, least: int, most: int, what: str = "an integer") -> int:
+    """A number without a fraction, from `least` to `most`."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+        raise ConfigError(f"must be {what} from {least} to {most}, got {show(value)}", path=path)
     return number
+
+
+def read_number(value: Any, path: str, *, most: int, zero: bool = False) -> float:
+    """A number above zero, or also zero, up to `most`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not (0 < value <= most or (zero and value == 0)):
+        least = "from 0 to" if zero else "above 0 and at most"
+        raise ConfigError(f"must be a number {least} {most}, got {show(value)}", path=path)
+    return float(value)
+
+
+def read_milliseconds(value: Any, path: str) -> int:
+    """A time of at least a millisecond and at most a day."""
+    return read_integer(value, path, least=1, most=MAX_TIMEOUT, what="an integer of milliseconds")
+
+
+def read_timeout(text: str, path: str) -> int:
+    """Milliseconds from a header's digits."""
+    return read_milliseconds(int(text) if text.isascii() and text.isdigit() and len(text) < 12 else text, path)
+
+
+def read_statuses(codes: Any, path: str) -> tuple[int, ...]:
+    """HTTP status codes, each once."""
+    if not isinstance(codes, list):
+        raise ConfigError(f"must be a list of status codes, got {show(codes)}", path=path)
+    _check_length(codes, path)
+    mistakes = Mistakes()
+    read = [mistakes.take(_read_status, code, f"{path}[{index}]") for index, code in enumerate(codes)]
+    mistakes.check()
+    return tuple(dict.fromkeys(code for code in read if code is not None))
+
+
+def _read_status(value: Any, path: str) -> int:
+    return read_integer(value, path, least=200, most=599, what="a status code")
 
 
 def read_forwarded(names: Any, path: str) -> tuple[str, ...]:
     """Names of client headers to pass on, lower case, each once."""
     if not isinstance(names, list | tuple):
         raise ConfigError(f"must be a list of header names, got {show(names)}", path=path)
-    read = []
-    for index, name in enumerate(names):
-        where = f"{path}[{index}]"
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name.strip()):
-            raise ConfigError(f"must be a header name, got {show(name)}", path=where)
-        name = name.strip().lower()
-        if name in _NOT_FORWARDED or name.startswith(GATEWAY_PREFIXES):
-            raise ConfigError(f"the header {name!r} is never passed on", path=where)
-        read.append(name)
-    return tuple(dict.fromkeys(read))
+    _check_length(names, path)
+    mistakes = Mistakes()
+    read = [mistakes.take(_read_forwarded_name, name, f"{path}[{index}]") for index, name in enumerate(names)]
+    mistakes.check()
+    return tuple(dict.fromkeys(name for name in read if name is not None))
+
+
+def _check_length(items: Sequence[Any], path: str) -> None:
+    if len(items) > MAX_ITEMS:
+        raise ConfigError(f"must have at most {MAX_ITEMS} items, got {len(items)}", path=path)
+
+
+def _read_forwarded_name(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value.strip()):
+        raise ConfigError(f"must be a header name, got {show(value)}", path=path)
+    name = value.strip().lower()
+    if name in _NOT_FORWARDED or name.startswith(GATEWAY_PREFIXES):
+        raise ConfigError(f"the header {name!r} is never passed on", path=path)
+    return name
 
 
 def read_option(value: Any, option: Option, path: str) -> Any:

@@ -42,6 +42,7 @@ HEADERS: tuple[Header, ...] = (
     Header("span-id", "the call's place in a trace"),
     Header("parent-span-id", "the span that made this call"),
     Header("span-name", "what the call is called in a trace"),
+    Header("explain", "1 or true: the answer says in x-aiogateway-explain which targets were tried, and why"),
     Header("package-version", "sent by portkey_ai", State.ACCEPTED),
     Header("runtime", "sent by portkey_ai", State.ACCEPTED),
     Header("runtime-version", "sent by portkey_ai", State.ACCEPTED),
@@ -56,6 +57,7 @@ HEADERS: tuple[Header, ...] = (
     Header("default-input-guardrails", "guardrails", State.LATER),
     Header("default-output-guardrails", "guardrails", State.LATER),
 )
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _TABLE: Mapping[str, Header] = {header.suffix: header for header in HEADERS}
 
 
@@ -72,6 +74,7 @@ class CallHeaders(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] = {}
     request_timeout: int | None = None
     forward_headers: tuple[str, ...] | None = None
+    explain: bool = False
     options: Mapping[str, str] = {}
     names: Mapping[str, str] = {}
 
@@ -113,7 +116,9 @@ def read_call_headers(
             options[_read_option_name(name, suffix, option_names)] = value
         elif header.state is State.LATER:
             raise ConfigError(f"is not available yet ({header.meaning})", path=name)
-    timeout, forwarded, metadata = (given.get(suffix) for suffix in ("request-timeout", "forward-headers", "metadata"))
+    timeout, forwarded, metadata, explain = map(
+        given.get, ("request-timeout", "forward-headers", "metadata", "explain")
+    )
     return CallHeaders(
         trace=_read_trace(given, names, new_id),
         config=_read_config(given.get("config"), names, max_config),
@@ -122,6 +127,7 @@ def read_call_headers(
         metadata=_read_metadata(metadata, names["metadata"]) if metadata else {},
         request_timeout=read_timeout(timeout, names["request-timeout"]) if timeout else None,
         forward_headers=_read_names(forwarded, names["forward-headers"]) if forwarded else None,
+        explain=_read_flag(explain, names["explain"]) if explain else False,
         options=options,
         names=names,
     )
@@ -175,6 +181,13 @@ def _read_metadata(text: str, path: str) -> dict[str, Any]:
         if isinstance(value, dict | list):
             raise ConfigError(f"must hold plain values only, but {show(key)} is a {type(value).__name__}", path=path)
     return metadata
+
+
+def _read_flag(text: str, path: str) -> bool:
+    flag = _FLAGS.get(text.lower())
+    if flag is None:
+        raise ConfigError(f"must be 1, true, 0 or false, got {show(text)}", path=path)
+    return flag
 
 
 def _read_names(text: str, path: str) -> tuple[str, ...]:

@@ -1,52 +1,27 @@
-"""Headers, config and settings to one `Target`: which provider, which host, whose credential.
+"""Headers, config and settings to the tree that routing walks.
 
-A credential of ours goes only to a host of ours. Whatever the way in which a host from the request and a credential
-from the settings meet in one target, the call is refused and the message names both.
+All leaves are looked at, so that one refusal names every mistake.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
 
-import msgspec
-
-from aiogateway.config.fields import read_option, read_option_text, read_text
 from aiogateway.config.headers import CallHeaders
-from aiogateway.config.hosts import parse_base_url
-from aiogateway.config.model import Config
-from aiogateway.config.parse import ConfigCache, describe_unknown_provider
+from aiogateway.config.inherit import Leaf, Node, inherit, iterate_leaves
+from aiogateway.config.leaf import OwnProvider, Surroundings, find_gap, make_address, resolve_leaf
+from aiogateway.config.mistakes import join_errors
+from aiogateway.config.model import Config, Mode
+from aiogateway.config.parse import ConfigCache
+from aiogateway.config.tree import Branch, Rule, Tree
 from aiogateway.contracts import Provider
 from aiogateway.errors import ConfigError
-from aiogateway.types import Credential, Deadlines, Host, Option, Origin, Secret, Target
+from aiogateway.types import Credential, Deadlines, Origin, Trace
 
 _NOTHING = Config(source="", origin=Origin.REQUEST)
-# Where clients put a provider credential. It travels as the target's credential or not at all.
-_CREDENTIAL_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key"))
 
 
-class OwnProvider(Protocol):
-    """What the settings say about a provider."""
-
-    @property
-    def api_key(self) -> Secret | None: ...
-
-    @property
-    def base_url(self) -> str | None: ...
-
-    @property
-    def options(self) -> Mapping[str, Any]: ...
-
-
-class _Choice(msgspec.Struct, frozen=True):
-    """An option's value and who chose it."""
-
-    value: Any
-    origin: Origin
-    source: str
-
-
-def resolve_target(
+def resolve_tree(
     headers: CallHeaders,
     *,
     configs: ConfigCache,
@@ -55,33 +30,25 @@ def resolve_target(
     ours: Mapping[str, OwnProvider],
     caller: Credential | None,
     deadlines: Deadlines,
-) -> Target:
-    """The target that a call names, or that `default` names for callers that can't set headers.
+) -> Tree:
+    """The targets that a call names, or that `default` names for callers that can't set headers.
 
-    `ours` holds the settings' word on providers, `caller` the credential in the request's own headers. Raises
-    ConfigError when there is no target, or none that may be used.
+    Raises ConfigError when there is no target, or one that may not be used; its ``errors`` are those of all leaves,
+    with paths from the config's root, and the header's name where a header is at fault.
     """
-    config = _choose_config(headers, configs, default)
-    name, provider = _choose_provider(headers, config, providers)
-    own = ours.get(name)
-    choices = _choose_options(headers, config, name, provider.options, own)
-    host = _choose_host(headers, config, name, own)
-    credential = _choose_credential(config, name, own, caller)
-    _keep_apart(credential, host, choices, provider.options)
-    timeout = headers.request_timeout or config.request_timeout
-    if timeout is not None:
-        deadlines = msgspec.structs.replace(deadlines, first_token=timeout / 1000, unary=timeout / 1000)
-    return Target(
-        path="config",
-        provider=name,
-        credential=credential,
-        host=host,
-        options={option: choice.value for option, choice in choices.items()},
-        override_params=config.override_params,
-        forward_headers=_choose_forwarded(headers, config, credential),
-        deadlines=deadlines,
-        guarded=_from_request(host, choices, provider.options) is not None,
-    )
+    around = Surroundings(headers=headers, providers=providers, ours=ours, caller=caller, deadlines=deadlines)
+    node = inherit(_choose_config(headers, configs, default))
+    errors: list[ConfigError] = []
+    tree = _build(node, around, errors)
+    _check_options(node, around, errors)
+    if tree is None or errors:
+        raise _join_distinct(errors)
+    return tree
+
+
+def _join_distinct(errors: list[ConfigError]) -> ConfigError:
+    """What several leaves inherited, or a header said to them all, is one mistake."""
+    return join_errors({(error.path, error.reason): error for error in errors}.values())
 
 
 def names_target(headers: CallHeaders) -> bool:
@@ -102,97 +69,66 @@ def _choose_config(headers: CallHeaders, configs: ConfigCache, default: Config |
     return default
 
 
-def _choose_provider(headers: CallHeaders, config: Config, providers: Mapping[str, Provider]) -> tuple[str, Provider]:
-    name, path = config.provider, f"{config.source}.provider"
-    if name is None:
-        if headers.provider is None:
-            raise ConfigError(
-                f'{config.source} names no provider: add "provider" to it or send x-portkey-provider',
-                path="provider",
-            )
-        path = headers.name_of("provider")
-        name = read_text(headers.provider, path)
-        if name.startswith("@"):
-            raise ConfigError(f"saved providers are not available yet, so {name!r} can't be looked up", path=path)
-    if name not in providers:
-        raise ConfigError(describe_unknown_provider(name, providers), path=path)
-    return name, providers[name]
+# ---------------------------------------------------------------- branches
 
 
-def _choose_options(
-    headers: CallHeaders, config: Config, name: str, known: Mapping[str, Option], own: OwnProvider | None
-) -> dict[str, _Choice]:
-    chosen: dict[str, _Choice] = {}
-    for option, value in (own.options if own else {}).items():
-        path = f"providers.{name}.options.{option}"
-        chosen[option] = _Choice(read_option(value, _find_option(option, known, name, path), path), Origin.OURS, path)
-    for option, value in config.options.items():
-        path = f"{config.source} {option}"
-        _find_option(option, known, name, path)
-        chosen[option] = _Choice(value, config.origin, path)
-    for option, text in headers.options.items():
-        path = headers.name_of(option.replace("_", "-"))
-        value = read_option_text(text, _find_option(option, known, name, path), path)
-        chosen[option] = _Choice(value, Origin.REQUEST, path)
-    return chosen
+def _build(node: Node | Leaf, around: Surroundings, errors: list[ConfigError]) -> Tree | None:
+    """The resolved node; None, with its mistakes in `errors`, when it or one below it can't be used."""
+    if isinstance(node, Leaf):
+        try:
+            return resolve_leaf(node, around)
+        except ConfigError as error:
+            errors += error.errors or (error,)
+            return None
+    built = [_build(child, around, errors) for child in node.children]
+    children = tuple(child for child in built if child is not None)
+    if len(children) < len(built):
+        return None
+    strategy = node.strategy
+    places = {child.name: index for index, child in enumerate(node.config.targets) if child.name is not None}
+    conditional = strategy.mode is Mode.CONDITIONAL
+    return Branch(
+        path=make_address(node.config),
+        mode=strategy.mode,
+        children=children,
+        name=node.config.name,
+        weights=tuple(child.weight for child in node.config.targets),
+        on_status_codes=strategy.on_status_codes,
+        failover=strategy.failover,
+        rules=tuple(Rule(rule.query, places[rule.then]) for rule in strategy.conditions) if conditional else (),
+        default=places[strategy.default] if conditional and strategy.default is not None else None,
+    )
 
 
-def _find_option(option: str, known: Mapping[str, Option], provider: str, path: str) -> Option:
-    if option not in known:
-        raise ConfigError(f"is not an option of the provider {provider}", path=path)
-    return known[option]
-
-
-def _choose_host(headers: CallHeaders, config: Config, name: str, own: OwnProvider | None) -> Host | None:
-    if headers.custom_host is not None:
-        path = headers.name_of("custom-host")
-        return Host(parse_base_url(headers.custom_host, path=path), Origin.REQUEST, path)
-    if config.custom_host is not None:
-        return Host(config.custom_host, config.origin, f"{config.source} custom_host")
-    if own is not None and own.base_url is not None:
-        return Host(own.base_url, Origin.OURS, f"providers.{name}.base_url")
-    return None
-
-
-def _choose_credential(
-    config: Config, name: str, own: OwnProvider | None, caller: Credential | None
-) -> Credential | None:
-    if config.api_key is not None:
-        return Credential(config.api_key, config.origin, f"{config.source} api_key")
-    if own is not None and own.api_key is not None:
-        return Credential(own.api_key, Origin.OURS, f"providers.{name}.api_key")
-    return caller
-
-
-def _from_request(host: Host | None, choices: Mapping[str, _Choice], known: Mapping[str, Option]) -> str | None:
-    """The source of a host, or of a part of one, that the request chose."""
-    if host is not None and host.origin is Origin.REQUEST:
-        return host.source
-    for option, choice in choices.items():
-        if choice.origin is Origin.REQUEST and known[option].host:
-            return choice.source
-    return None
-
-
-def _keep_apart(
-    credential: Credential | None, host: Host | None, choices: Mapping[str, _Choice], known: Mapping[str, Option]
-) -> None:
-    theirs = _from_request(host, choices, known)
-    if theirs is None:
+def _check_options(node: Node | Leaf, around: Surroundings, errors: list[ConfigError]) -> None:
+    """An option's header has to fit one leaf's provider at least; which ones is unknown while a provider is."""
+    headers = around.headers
+    names = sorted({leaf.config.provider or headers.provider or "" for leaf in iterate_leaves(node)})
+    if not all(name in around.providers for name in names):
         return
-    secrets = [choice.source for name, choice in choices.items() if known[name].secret and choice.origin is Origin.OURS]
-    if credential is not None and credential.origin is Origin.OURS:
-        secrets.insert(0, credential.source)
-    if secrets:
-        raise ConfigError(
-            f"the credential of {secrets[0]} is ours and never goes to a host from {theirs}: send an api_key of your "
-            f"own in the config, or leave the host to the settings",
-            path=theirs,
-        )
+    known = {option for name in names for option in around.providers[name].options}
+    whose = f"the provider {names[0]}" if len(names) == 1 else f"any of the providers {', '.join(names)}"
+    for option in [option for option in headers.options if option not in known]:
+        errors.append(ConfigError(f"is not an option of {whose}", path=headers.name_of(option.replace("_", "-"))))
 
 
-def _choose_forwarded(headers: CallHeaders, config: Config, credential: Credential | None) -> tuple[str, ...]:
-    names = headers.forward_headers if headers.forward_headers is not None else config.forward_headers or ()
-    if credential is None:
-        return names
-    return tuple(name for name in names if name not in _CREDENTIAL_HEADERS)
+def check_default(config: Config) -> None:
+    """Raises ConfigError for a config that can't be used as it is, and that no header will ever complete."""
+    gaps = [gap for leaf in iterate_leaves(inherit(config)) if (gap := find_gap(leaf.config)) is not None]
+    if gaps:
+        raise join_errors(gaps)
+
+
+def check_leaves(config: Config, providers: Mapping[str, Provider], ours: Mapping[str, OwnProvider]) -> None:
+    """Raises ConfigError for leaves that the settings' word on their provider makes unusable, whoever calls.
+
+    Leaves that have no provider by themselves are left out: see `find_gap`.
+    """
+    headers = CallHeaders(trace=Trace(id=""))
+    around = Surroundings(headers=headers, providers=providers, ours=ours, caller=None, deadlines=Deadlines())
+    errors: list[ConfigError] = []
+    for leaf in iterate_leaves(inherit(config)):
+        if find_gap(leaf.config) is None:
+            _build(leaf, around, errors)
+    if errors:
+        raise _join_distinct(errors)

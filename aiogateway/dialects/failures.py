@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
 
 from aiogateway.dialects.payload import as_dict, as_text, parse_object
-from aiogateway.errors import GatewayError, UpstreamStatus
+from aiogateway.errors import ConfigError, GatewayError, UpstreamStatus
 
 # The rule of DESIGN.md section 3 for errors that come without a number; the first name found counts.
 _STATUS_BY_NAME = {
@@ -20,6 +21,8 @@ _STATUS_BY_NAME = {
 }
 
 MESSAGE_LIMIT = 2000
+
+_INDEX = re.compile(r"\[([0-9]+)\]")
 
 
 def find_error(payload: dict[str, Any]) -> dict[str, Any] | None:
@@ -115,7 +118,23 @@ def write_error_body(error: GatewayError) -> bytes:
     """An error body: a provider's own as it came if it is JSON, else OpenAI's shape and Portkey's in one."""
     if isinstance(error, UpstreamStatus) and _is_object(error.body):
         return error.body
-    return orjson.dumps({"error": describe(error), "status": "failure", "message": error.message})
+    return write_both_shapes(error, describe(error))
+
+
+def write_both_shapes(error: GatewayError, described: dict[str, Any]) -> bytes:
+    """OpenAI's error object, `described`, and Portkey's ``status`` and ``message`` (portkey.md 2.5) in one body.
+
+    A ConfigError also has Portkey's ``errors``, one line for each mistake: ``path: targets,0, message: …``.
+    """
+    body: dict[str, Any] = {"error": described, "status": "failure", "message": error.message}
+    if isinstance(error, ConfigError):
+        body["errors"] = [_write_mistake(one) for one in error.errors or (error,)]
+    return orjson.dumps(body)
+
+
+def _write_mistake(error: ConfigError) -> str:
+    path = _INDEX.sub(r".\1", error.path).replace(".", ",")
+    return f"path: {path}, message: {error.reason}"
 
 
 def _is_object(body: bytes) -> bool:

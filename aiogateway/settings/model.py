@@ -129,6 +129,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     head_timeout: Annotated[Seconds, Meta(description="How long a client may take for a request's head.")] = 10.0
     body_timeout: Annotated[Seconds, Meta(description="How long a client may be silent while it uploads.")] = 30.0
     deadlines: Deadlines = Deadlines()
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=100, description="Most tries at providers that one call's config may ask for.")
+    ] = 20
+    retry_wait: Annotated[
+        Seconds, Meta(description="Wait before the first retry at a provider that asks for none; doubles each time.")
+    ] = 1.0
     check_streams: Annotated[
         bool, Meta(description="Parse every event of a stream, and drop and count malformed ones.")
     ] = False

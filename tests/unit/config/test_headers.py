@@ -154,3 +154,19 @@ def test_nothing_shows_in_a_repr() -> None:
 
 def test_suffixes_are_unique() -> None:
     assert len({header.suffix for header in HEADERS}) == len(HEADERS)
+
+
+@pytest.mark.parametrize(
+    ("value", "explain"), [("1", True), ("true", True), ("True", True), ("0", False), ("false", False), ("", False)]
+)
+def test_explain_is_a_flag(value: str, explain: bool) -> None:
+    assert read(("x-aiogateway-explain", value)).explain is explain
+    assert read(("x-portkey-explain", value)).explain is explain
+    assert read().explain is False
+
+
+@pytest.mark.parametrize("value", ["yes", "2", "on"])
+def test_explain_is_nothing_else(value: str) -> None:
+    error = refuse(("x-aiogateway-explain", value))
+    assert error.path == "x-aiogateway-explain"
+    assert "1, true, 0 or false" in str(error)

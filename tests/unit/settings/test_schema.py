@@ -27,6 +27,7 @@ def test_every_setting_is_described_once() -> None:
     assert rows["providers.<name>.api_key"].env == "AIOGATEWAY_PROVIDERS__<NAME>__API_KEY"
     assert rows["allow_open"].default == "false"
     assert rows["data_dir"].default == ""
+    assert (rows["max_attempts"].default, rows["retry_wait"].default) == ("20", "1.0")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,9 @@ def test_every_setting_is_described_once() -> None:
         ("port", 80, 80),
         ("drain", "1.5", 1.5),
         ("drain", 0, 0.0),
+        ("max_attempts", "100", 100),
+        ("max_attempts", 1, 1),
+        ("retry_wait", "0.25", 0.25),
         ("allow_open", "true", True),
         ("allow_open", "0", False),
         ("log_level", "WARNING", "warning"),
@@ -82,6 +86,11 @@ def test_a_path_may_start_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ("port", True, "an integer"),
         ("port", None, "an integer"),
         ("drain", -1, "a number from 0"),
+        ("max_attempts", 0, "an integer from 1 up to 100, got 0"),
+        ("max_attempts", "101", "an integer from 1 up to 100"),
+        ("max_attempts", 1.5, "an integer from 1"),
+        ("retry_wait", 0, "a number above 0"),
+        ("retry_wait", "inf", "a number above 0"),
         ("drain", "inf", "a number from 0 up to 604800"),
         ("keepalive", 0, "a number above 0"),
         ("keepalive", "nan", "a number above 0"),
