@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .errors import GatewayError, UpstreamStatus
@@ -11,6 +12,7 @@ from .types import (
     Attempt,
     Call,
     Capability,
+    CircuitRules,
     Credential,
     Endpoint,
     Headers,
@@ -223,6 +225,56 @@ class Sink(Protocol):
         """Cuts the client's connection: the answer can't be ended honestly."""
 
 
+class RetryPolicy(Protocol):
+    """Which failures are worth another try at the same target, and after which wait.
+
+    The engine asks only while `retry.attempts` are left, never about a deadline of ours, and gives up by itself when
+    the wait is over 60 s or would outlast the call.
+    """
+
+    @property
+    def name(self) -> str:
+        """What ``retry.policy`` says."""
+
+    def wait(self, error: GatewayError, made: int, target: Target, draw: Callable[[], float]) -> float | None:
+        """Seconds until the next try, or None to give this target up.
+
+        `made` counts the retries that failed before, 0 at the first failure; `draw` gives random numbers in [0, 1).
+        Plain and quick: it runs between two attempts of a call.
+        """
+
+
+class Admission(enum.Enum):
+    """Under which state of its circuit an attempt began."""
+
+    CLOSED = "closed"
+    PROBE = "probe"  # half-open: the one attempt that finds out
+    BYPASS = "bypass"  # open, but every other target is too
+
+
+class CircuitBreakers(Protocol):
+    """The circuits of targets, by `Target.circuit_key`. Synchronous: a shared store answers from its local copy.
+
+    Every `begin` is followed by one of `succeed`, `fail` and `release`; `fail` may also follow `succeed`, when a
+    stream breaks after its commit.
+    """
+
+    def is_open(self, key: bytes, rules: CircuitRules) -> bool:
+        """Whether routing leaves the target out; half-open with its probe under way counts. Changes nothing."""
+
+    def begin(self, key: bytes, rules: CircuitRules) -> Admission:
+        """An attempt begins. The first one after the cooldown is the probe."""
+
+    def succeed(self, key: bytes, admission: Admission) -> None:
+        """The target answers. Closes the circuit, unless the attempt began before it opened."""
+
+    def fail(self, key: bytes, rules: CircuitRules, admission: Admission) -> None:
+        """The target failed in a way that counts."""
+
+    def release(self, key: bytes, admission: Admission) -> None:
+        """The attempt ended without saying anything about the target: the client left."""
+
+
 class Observer(Protocol):
     """Told about one call as it goes. Plain calls: never await, never block."""
 
@@ -248,7 +300,9 @@ class LogSink(Protocol):
 
 __all__ = [
     "MAX_EVENT",
+    "Admission",
     "Answer",
+    "CircuitBreakers",
     "Decoder",
     "Dialect",
     "Encoder",
@@ -256,6 +310,7 @@ __all__ = [
     "Observer",
     "Provider",
     "Responder",
+    "RetryPolicy",
     "Sink",
     "Splitter",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from .contracts import Dialect, LogSink, Observer, Provider
+from .contracts import Dialect, LogSink, Observer, Provider, RetryPolicy
 from .types import Call
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def register_providers(register: Callable[[Provider], None]) -> None:
 @hookspec
 def register_dialects(register: Callable[[Dialect], None]) -> None:
     """Adds wire formats that clients may speak or providers may need."""
+
+
+@hookspec
+def register_retry_policies(register: Callable[[RetryPolicy], None], settings: Any) -> None:
+    """Adds policies for trying a target again; ``retry.policy`` in a config names one. `settings` is frozen."""
 
 
 @hookspec

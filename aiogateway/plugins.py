@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -20,9 +21,10 @@ from aiogateway import hookspecs
 from aiogateway.config.fields import read_option, show, suggest
 from aiogateway.config.headers import HEADERS
 from aiogateway.config.model import FIELDS
-from aiogateway.contracts import Dialect, LogSink, Provider
+from aiogateway.contracts import Dialect, LogSink, Provider, RetryPolicy
 from aiogateway.errors import ConfigError, PluginError, SettingsError
 from aiogateway.registry import PluginInfo, Registry
+from aiogateway.retries.guarded import GuardedPolicy
 from aiogateway.settings import PluginSettings, ProviderSettings, Settings
 from aiogateway.telemetry.observers import GuardedObserver, Report
 from aiogateway.types import Option
@@ -37,6 +39,7 @@ DEFAULT_PLUGINS = (
     "aiogateway.providers.openai",
     "aiogateway.providers.mock",
     "aiogateway.dialects.builtin",
+    "aiogateway.retries.exponential",
     "aiogateway.telemetry.sinks",
 )
 
@@ -72,9 +75,9 @@ def load_plugins(
 ) -> tuple[pluggy.PluginManager, Registry]:
     """Imports and registers all plugins, and fills the registry.
 
-    `installed` defaults to the entry points of this environment; `report` hears how long plugins watch calls, and when
-    they raise. Raises PluginError for a plugin that is broken, and
-    SettingsError for settings about plugins or providers that are not there.
+    `installed` defaults to the entry points of this environment; `report` hears how long plugins hold up calls, and
+    when they raise. Raises PluginError for a plugin that is broken, and SettingsError for settings about plugins or
+    providers that are not there.
     """
     manager = _new_manager()
     plugins = [*_import_builtins(), *_import_installed(settings.plugins, installed)]
@@ -82,15 +85,26 @@ def load_plugins(
         _register(manager, plugin)
     providers: _Shelf[Provider] = _Shelf("provider", settings.plugins.override)
     dialects: _Shelf[Dialect] = _Shelf("dialect", settings.plugins.override)
+    policies: _Shelf[RetryPolicy] = _Shelf("retry policy", settings.plugins.override)
     sinks: _Shelf[LogSink] = _Shelf("log sink", settings.plugins.override)
     for plugin in plugins:
         _run(manager, plugin, "register_dialects", register=dialects.door(plugin, _check_dialect))
         _run(manager, plugin, "register_providers", register=providers.door(plugin, _check_provider))
+        _run(
+            manager,
+            plugin,
+            "register_retry_policies",
+            register=policies.door(plugin, _check_policy),
+            settings=settings,
+        )
         _run(manager, plugin, "register_log_sinks", register=sinks.door(plugin, _check_sink), settings=settings)
     check_providers(settings.providers, providers.values)
     registry = Registry(
         providers=providers.values,
         dialects=dialects.values,
+        retry_policies={
+            name: GuardedPolicy(policies.owner(name), policy, report=report) for name, policy in policies.values.items()
+        },
         sinks=tuple(sinks.values.values()),
         observers=tuple(
             GuardedObserver(impl.plugin_name, impl.function, takes_call=bool(impl.argnames), report=report)
@@ -293,6 +307,10 @@ class _Shelf(Generic[T]):
 
         return register
 
+    def owner(self, name: str) -> str:
+        """What the plugin that registered `name` is called."""
+        return self._owners[name].label
+
     def _may_replace(self, owner: _Plugin, plugin: _Plugin) -> bool:
         names = {_normalize(plugin.name), _normalize(plugin.distribution)}
         return owner.builtin and not plugin.builtin and not names.isdisjoint(self._override)
@@ -320,6 +338,13 @@ def _check_provider(provider: Provider) -> None:
 
 def _check_dialect(dialect: Dialect) -> None:
     _check_members(dialect, Dialect, "dialect")
+
+
+def _check_policy(policy: RetryPolicy) -> None:
+    _check_members(policy, RetryPolicy, "retry policy")
+    wait: object = policy.wait
+    if not callable(wait) or inspect.iscoroutinefunction(wait):
+        raise TypeError(f"the wait of the retry policy {policy.name} must be a plain function")
 
 
 def _check_sink(sink: LogSink) -> None:

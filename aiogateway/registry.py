@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from aiogateway.contracts import Dialect, LogSink, Observer, Provider
+from aiogateway.contracts import Dialect, LogSink, Observer, Provider, RetryPolicy
 from aiogateway.errors import PluginError
 from aiogateway.types import Call, Endpoint
 
@@ -30,10 +30,14 @@ class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True):
-    """Name to object. `observers` has one entry per plugin that implements `observe_call`."""
+    """Name to object. `observers` has one entry per plugin that implements `observe_call`.
+
+    Neither an observer nor a retry policy of here ever raises.
+    """
 
     providers: Mapping[str, Provider] = {}
     dialects: Mapping[str, Dialect] = {}
+    retry_policies: Mapping[str, RetryPolicy] = {}
     sinks: tuple[LogSink, ...] = ()
     observers: tuple[Callable[[Call], Observer | None], ...] = ()
     plugins: tuple[PluginInfo, ...] = ()

@@ -28,6 +28,7 @@ def test_the_hooks_there_are() -> None:
         "register_dialects",
         "register_log_sinks",
         "register_providers",
+        "register_retry_policies",
         "startup",
     ]
     assert sorted(name for name in vars(make_manager().hook) if not name.startswith("_")) == sorted(HOOKS)

@@ -9,8 +9,8 @@ from typing import Any, cast
 import click
 import pytest
 
-from aiogateway.contracts import Provider
-from aiogateway.errors import PluginError, SettingsError
+from aiogateway.contracts import Provider, RetryPolicy
+from aiogateway.errors import ConnectFailed, PluginError, SettingsError
 from aiogateway.hookspecs import hookimpl
 from aiogateway.plugins import (
     DEFAULT_PLUGINS,
@@ -23,8 +23,9 @@ from aiogateway.plugins import (
 )
 from aiogateway.providers.openai import OpenAI
 from aiogateway.settings import PluginSettings, ProviderSettings, Settings
+from aiogateway.telemetry.metrics import Metrics
 from aiogateway.telemetry.observers import GuardedObserver
-from aiogateway.types import Attempt, Call, Endpoint, Option, Record, Trace
+from aiogateway.types import Attempt, Call, Endpoint, Option, Record, Target, Trace
 
 CALL = Call(id="c", trace=Trace(id="t"), received=0, clock=0, method="POST", route="/v1/chat/completions")
 
@@ -93,6 +94,7 @@ def test_the_built_ins_come_in_through_the_hooks() -> None:
     registry = load([])
     assert {"openai", "mock"} <= set(registry.providers)
     assert all(registry.client_dialect(endpoint).endpoint == endpoint for endpoint in Endpoint)
+    assert list(registry.retry_policies) == ["exponential"]
     assert [info.name for info in registry.plugins] == list(DEFAULT_PLUGINS)
     assert all(info.builtin and info.distribution == "aiogateway" and info.hooks for info in registry.plugins)
     assert registry.observers == ()
@@ -227,6 +229,80 @@ def test_a_built_in_is_replaced_only_when_the_settings_say_so(install: Install) 
     assert "the provider 'openai' is built in: put 'acme' into plugins.override" in refuse(points)
     assert load(points, override=("acme",)).providers["openai"] is ours
     assert load(points, override=("acme_plugin",)).providers["openai"] is ours
+
+
+class Policy:
+    """A retry policy that waits three seconds, or does what it is told."""
+
+    def __init__(self, name: str, wait: Any = None) -> None:
+        self.name = name
+        self.wait = wait or (lambda *_: 3)
+
+
+def retrying(*policies: Any) -> Callable[..., None]:
+    @hookimpl
+    def register_retry_policies(register: Callable[[RetryPolicy], None], settings: Any) -> None:
+        assert isinstance(settings, Settings)
+        for policy in policies:
+            register(policy)
+
+    return register_retry_policies
+
+
+def ask(policy: RetryPolicy) -> float | None:
+    return policy.wait(ConnectFailed("no"), 0, Target(path="config", provider="mock"), lambda: 0.0)
+
+
+def test_a_retry_policy_is_found_by_its_name(install: Install) -> None:
+    registry = load(install(retrying(Policy("patient"), Policy("hasty", lambda *_: 0))))
+    assert sorted(registry.retry_policies) == ["exponential", "hasty", "patient"]
+    assert all(policy.name == name for name, policy in registry.retry_policies.items())
+    assert ask(registry.retry_policies["patient"]) == 3.0
+    assert ask(registry.retry_policies["hasty"]) == 0.0
+    assert registry.plugins[-1].hooks == ("register_retry_policies",)
+
+
+def test_the_built_in_policy_waits_as_the_settings_say() -> None:
+    _, registry = load_plugins(Settings(retry_wait=8.0), installed=[])
+    assert ask(registry.retry_policies["exponential"]) == 4.0
+
+
+async def never(*_: Any) -> float:
+    raise AssertionError("nobody awaits a policy")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Nameless(), "is no retry policy: it lacks name, wait"),
+        (Policy("Bad Name"), "the name of a retry policy must match"),
+        (Policy("acme", wait=3), "the wait of the retry policy acme must be a plain function"),
+        (Policy("acme", wait=never), "the wait of the retry policy acme must be a plain function"),
+    ],
+)
+def test_a_bad_retry_policy_is_an_error(install: Install, value: Any, says: str) -> None:
+    message = refuse(install(retrying(value)))
+    assert message.startswith("plugin acme (from acme-plugin 1.2.3) (register_retry_policies): ")
+    assert says in message
+
+
+def test_a_retry_policy_is_replaced_only_when_the_settings_say_so(install: Install) -> None:
+    points = install(retrying(Policy("exponential")))
+    assert "the retry policy 'exponential' is built in: put 'acme' into plugins.override" in refuse(points)
+    assert ask(load(points, override=("acme",)).retry_policies["exponential"]) == 3.0
+    install(retrying(Policy("patient")), name="one")
+    points = install(retrying(Policy("patient")), name="two")
+    assert "already registered by one (from acme-plugin 1.2.3)" in refuse(points, load=("one", "two"))
+
+
+@pytest.mark.parametrize("wait", [lambda *_: 1 / 0, lambda *_: "soon"])
+def test_a_retry_policy_that_fails_at_run_time_is_counted_under_its_plugins_name(install: Install, wait: Any) -> None:
+    metrics = Metrics()
+    points = install(retrying(Policy("patient", wait)))
+    _, registry = load_plugins(Settings(), installed=points, report=metrics)
+    assert ask(registry.retry_policies["patient"]) is None
+    labels = {"plugin": "acme (from acme-plugin 1.2.3)", "hook": "register_retry_policies"}
+    assert metrics.registry.get_sample_value("aiogateway_plugin_failures_total", labels) == 1.0
 
 
 def test_two_installed_plugins_can_not_share_a_name(install: Install) -> None:
