@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import logging
 import os
+import random
 import resource
 import signal
 import ssl
@@ -22,10 +23,13 @@ import orjson
 import pluggy
 from aiohttp import http_parser
 
+from .config.bounds import Bounds
 from .config.hosts import AddressPolicy
 from .config.model import Config
 from .config.parse import ConfigCache
+from .config.resolve import check_default
 from .engine.attempt import Tools
+from .engine.breaker import LocalBreakers
 from .engine.buffers import Buffers
 from .engine.dial import Dialer
 from .engine.pipeline import Pipeline
@@ -83,7 +87,7 @@ class Gateway:
             self.metrics.add_sink(sink.name)
         self.recorder = Recorder(self.registry.sinks, self.metrics)
         self.health = Health(version=importlib.metadata.version("aiogateway"), docs=DOCS)
-        configs = ConfigCache({name: provider.options for name, provider in self.registry.providers.items()})
+        configs = make_configs(settings, self.registry)
         default = read_default(settings, configs)  # whatever may be wrong is found before anything is opened
         policy = AddressPolicy(loopback=settings.loopback, trusted=settings.trusted_hosts)
         dialer = Dialer(policy, tls=make_tls(settings), proxy=settings.proxy, resolver=resolver)
@@ -97,6 +101,8 @@ class Gateway:
             unary_buffer=settings.unary_buffer,
             max_event=settings.max_event,
             check_streams=settings.check_streams,
+            breakers=LocalBreakers(),
+            draw=random.random,
         )
         self.pipeline = Pipeline(self.tools, Ledger(self.metrics, self.recorder))
         targets = Targets(self.registry, settings, default, configs)
@@ -180,15 +186,24 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
+def make_configs(settings: Settings, registry: Registry) -> ConfigCache:
+    """What reads configs, with everything that they may name."""
+    options = {name: provider.options for name, provider in registry.providers.items()}
+    bounds = Bounds(max_attempts=settings.max_attempts, policies=frozenset(registry.retry_policies))
+    return ConfigCache(options, bounds=bounds)
+
+
 def read_default(settings: Settings, configs: ConfigCache) -> Config | None:
     """The settings' `default_config`, by the same code as a request's. Raises SettingsError."""
     if settings.default_config is None:
         return None
     try:
         text = orjson.dumps(settings.default_config).decode()
-        return configs.parse(text, origin=Origin.OURS, source="default_config")
+        config = configs.parse(text, origin=Origin.OURS, source="default_config")
+        check_default(config)
     except ConfigError as error:
         raise SettingsError(str(error), path="default_config") from error
+    return config
 
 
 def make_tls(settings: Settings) -> ssl.SSLContext | None:

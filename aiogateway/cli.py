@@ -1,4 +1,4 @@
-"""The command line: serve, demo, plugins, and what installed plugins add.
+"""The command line: serve, check, demo, plugins, and what installed plugins add.
 
 A mistake of the operator's is one line on standard error and exit status 2. What a command needs is imported by that
 command, so that ``--help`` is quick.
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from aiogateway.errors import GatewayError, PluginError
+from aiogateway.errors import ConfigError, GatewayError, PluginError
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
+
+    from aiogateway.registry import Registry
+    from aiogateway.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,6 +118,72 @@ def plugins(config: str | None) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, distribution, hooks in rows:
         click.echo(f"{name:{widths[0]}}  {distribution:{widths[1]}}  {hooks}")
+
+
+# ---------------------------------------------------------------- check
+
+
+class FileError(click.ClickException):
+    """A config that can't be read."""
+
+    exit_code = 1
+
+
+@main.command()
+@click.argument("file")
+@click.option("--explain", is_flag=True, help="Print every target, each value in force and where that comes from.")
+@_takes_config
+def check(file: str, explain: bool, config: str | None) -> None:
+    """Say what is wrong with the config (for x-portkey-config) in FILE, or on standard input when FILE is "-".
+
+    Exit status 1 and the mistakes, as a call would be told them, or 0 and warnings. Needs no running gateway.
+    """
+    with _one_line():
+        from aiogateway.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(file=config)
+        from aiogateway.plugins import load_plugins  # noqa: PLC0415
+
+        _, registry = load_plugins(settings)
+    from aiogateway.dialects.failures import write_error_body  # noqa: PLC0415
+
+    try:
+        lines = _examine(_read_text(file), settings, registry, explain)
+    except ConfigError as error:
+        for line in orjson.loads(write_error_body(error))["errors"]:
+            click.echo(line)
+        raise SystemExit(1) from None
+    for line in lines:
+        click.echo(line)
+
+
+def _examine(text: str, settings: Settings, registry: Registry, explain: bool) -> list[str]:
+    """What there is to say about a config that is right. Raises ConfigError for one that isn't."""
+    from aiogateway.app import make_configs  # noqa: PLC0415
+    from aiogateway.config.inherit import inherit, iterate_leaves  # noqa: PLC0415
+    from aiogateway.config.outline import Outline  # noqa: PLC0415
+    from aiogateway.config.resolve import check_leaves  # noqa: PLC0415
+    from aiogateway.config.review import review  # noqa: PLC0415
+    from aiogateway.types import Origin  # noqa: PLC0415
+
+    config = make_configs(settings, registry).parse(text, origin=Origin.REQUEST, source="x-portkey-config")
+    check_leaves(config, registry.providers, settings.providers)
+    remarks = review(config, text, deadlines=settings.deadlines, first_wait=settings.retry_wait)
+    lines = [f"warning: {f'{path}: ' if path else ''}{message}" for path, message in remarks]
+    count = sum(1 for _ in iterate_leaves(inherit(config)))
+    lines.append(f"ok: {count} target{'s' if count != 1 else ''}")
+    if explain:
+        lines += Outline(registry.providers, settings.providers, settings.deadlines).write(config).splitlines()
+    return lines
+
+
+def _read_text(file: str) -> str:
+    try:
+        with click.open_file(file, "rb") as stream:
+            raw: bytes = stream.read()
+    except OSError as error:
+        raise FileError(f"{file}: can't be read: {error.strerror or error}") from None
+    return raw.decode("utf-8", "surrogateescape")  # as the gateway reads a header
 
 
 # ---------------------------------------------------------------- demo

@@ -106,7 +106,9 @@ class Aiogateway:
     def start(self, crew: Crew, site: Site) -> subprocess.Popen[str] | None:
         command = [sys.executable, "-m", "aiogateway", "serve", "--host", "127.0.0.1", "--port", str(site.port)]
         command += ["--log-level", "warning", "--data-dir", str(site.folder)]
-        environment = {"SSL_CERT_FILE": str(site.ca_file)} if site.tls else {}
+        environment = {"AIOGATEWAY_PLUGINS": ""}  # an installed plugin that watches calls is not what is measured
+        if site.tls:
+            environment["SSL_CERT_FILE"] = str(site.ca_file)
         return crew.start(command, site.core, site.folder, environment)
 
     def url(self, site: Site) -> str:

@@ -40,6 +40,16 @@ SEEN = event("a") + event("b") + event("", "stop") + DONE
 """The same without it."""
 
 
+def leaf(up: FakeUpstream, **fields: Any) -> dict[str, Any]:
+    """A target of a config: `up` as an OpenAI-compatible host."""
+    return {"provider": "openai", "api_key": "sk-own", "custom_host": f"{up.url}/v1", **fields}
+
+
+def branch(mode: str, *targets: dict[str, Any], strategy: Mapping[str, Any] | None = None, **fields: Any) -> Any:
+    """A config, or a part of one, that chooses among `targets`."""
+    return {"strategy": {"mode": mode, **(strategy or {})}, "targets": list(targets), **fields}
+
+
 class Client:
     """One connection to the gateway; reads strictly, so that wrong framing fails."""
 
@@ -129,10 +139,14 @@ class Stage:
 
     async def post(
         self, *, stream: bool = True, path: str = "/v1/chat/completions", headers: Mapping[str, str] | None = None,
-        version: str = "1.1", raw: bytes | None = None, client: Client | None = None, **body: Any,
+        version: str = "1.1", raw: bytes | None = None, client: Client | None = None,
+        config: Mapping[str, Any] | None = None, **body: Any,
     ) -> Client:  # fmt: skip
-        """Sends a call and returns without waiting for its answer."""
+        """Sends a call and returns without waiting for its answer. `config` takes the place of the target's headers."""
         client = client or await self.connect()
+        if config is not None:
+            given = {"x-portkey-provider": "", "x-portkey-custom-host": ""}
+            headers = {**given, "x-portkey-config": orjson.dumps(config).decode(), **(headers or {})}
         if raw is None:
             raw = orjson.dumps({"model": "m", "messages": [], "stream": stream, **body})
         client.send("POST", path, {**self.target(), **(headers or {})}, raw, version)

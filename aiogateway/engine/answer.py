@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 
 from ..contracts import Sink
-from ..errors import ClientStalled, GatewayError, StreamBroken
-from ..types import Attempt, Call, Lane, Outcome
+from ..errors import GatewayError, StreamBroken
+from ..neutral import Envelope
+from ..types import Call, Lane, Outcome
 from . import replies
 from .attempt import Opened, Tools
 from .body import count_choices, envelope_for
-from .lanes import CheckedLane, SplicedLane, TranslatedLane
+from .lanes import CheckedLane, SplicedLane, TranslatedLane, Verdict
+from .recovery import Broken, conclude, end_soon, epilogue_of, wait_for_client
 from .relay import Relay
+from .transcript import Transcript
 
 
-async def give_answer(tools: Tools, call: Call, opened: Opened, sink: Sink) -> None:
-    """Writes the opened attempt's answer to the client and notes how it ended."""
+async def give_answer(
+    tools: Tools, call: Call, opened: Opened, sink: Sink
+) -> tuple[GatewayError | None, Broken | None]:
+    """Writes the opened attempt's answer to the client and notes how it ended.
+
+    Returns what broke it off, and the broken stream when the client has not been told, because another target may go
+    on with it.
+    """
     attempt = opened.attempt
+    broken: Broken | None = None
     try:
         if opened.lane is not Lane.UNARY:
-            error = await _give_stream(tools, call, opened, sink)
+            error, broken = await _give_stream(tools, call, opened, sink)
         elif opened.exchange.over:
             error = await _give_whole(call, opened, sink)
         else:
@@ -31,24 +41,18 @@ async def give_answer(tools: Tools, call: Call, opened: Opened, sink: Sink) -> N
         attempt.outcome, attempt.error, attempt.closed_by = Outcome.FAILED, broken.code, "upstream"
         raise
     conclude(call, attempt, error)
+    return error, broken
 
 
-def conclude(call: Call, attempt: Attempt, error: GatewayError | None) -> None:
-    """Notes the end of a committed answer in the call and its attempt."""
-    if error is None:
-        call.outcome, attempt.closed_by = Outcome.OK, "upstream"
-    elif isinstance(error, ClientStalled):
-        call.outcome, attempt.closed_by = Outcome.CLIENT_STALLED, "gateway"
-    else:
-        call.outcome, attempt.closed_by = Outcome.TRUNCATED, "upstream"
-    attempt.outcome = call.outcome
-    call.error = attempt.error = error.code if error is not None else None
-
-
-async def _give_stream(tools: Tools, call: Call, opened: Opened, sink: Sink) -> GatewayError | None:
-    lane = _build_lane(tools, call, opened)
+async def _give_stream(
+    tools: Tools, call: Call, opened: Opened, sink: Sink
+) -> tuple[GatewayError | None, Broken | None]:
+    transcript = Transcript() if opened.recoverable else None
+    ours = transcript is not None or opened.lane is Lane.TRANSLATED
+    envelope = envelope_for(call.id, opened.request) if ours else None  # one for the whole answer, whoever ends it
+    lane = _build_lane(tools, opened, transcript, envelope)
     exchange = opened.exchange
-    relay = Relay(tools.loop, exchange, sink, lane)
+    relay = Relay(tools.loop, exchange, sink, lane, epilogue_of(call))
     verbatim = opened.lane is not Lane.TRANSLATED
     sink.start(exchange.status, replies.stream_headers(call, exchange.headers, opened.client, verbatim=verbatim))
     opened.watch.await_relay(sink, relay.settle, relay.stall)
@@ -60,16 +64,59 @@ async def _give_stream(tools: Tools, call: Call, opened: Opened, sink: Sink) -> 
         verdict = lane.verdict
         call.usage = opened.attempt.usage = verdict.usage
         call.malformed = verdict.malformed
-    return relay.error if relay.cut else verdict.error
+        if transcript is not None:
+            call.recovery = transcript.hindrance
+    if relay.cut:
+        return relay.error, None
+    return verdict.error, _find_broken(opened, verdict, transcript, envelope)
 
 
-def _build_lane(tools: Tools, call: Call, opened: Opened) -> SplicedLane | CheckedLane | TranslatedLane:
-    choices = count_choices(opened.request)
-    if opened.lane is Lane.TRANSLATED:
-        encoder = opened.client.encoder(envelope_for(call.id, opened.request))
-        return TranslatedLane(opened.upstream, opened.client, encoder, max_event=tools.max_event, choices=choices)
-    kind = CheckedLane if opened.lane is Lane.CHECKED else SplicedLane
-    return kind(opened.client, max_event=tools.max_event, hide_usage=opened.hide_usage, choices=choices)
+def _build_lane(
+    tools: Tools, opened: Opened, transcript: Transcript | None, envelope: Envelope | None
+) -> SplicedLane | CheckedLane | TranslatedLane:
+    choices, size = count_choices(opened.request), tools.max_event
+    if opened.lane is Lane.VERBATIM or opened.lane is Lane.FRAMED:
+        return SplicedLane(opened.client, max_event=size, hide_usage=opened.hide_usage, choices=choices)
+    give_up = end_soon(tools, opened)
+    if opened.lane is Lane.CHECKED:
+        return CheckedLane(
+            opened.client,
+            max_event=size,
+            hide_usage=opened.hide_usage,
+            choices=choices,
+            transcript=transcript,
+            give_up=give_up,
+        )
+    assert envelope is not None
+    return TranslatedLane(
+        opened.upstream,
+        opened.client,
+        opened.client.encoder(envelope),
+        max_event=size,
+        choices=choices,
+        transcript=transcript,
+        give_up=give_up,
+    )
+
+
+def _find_broken(
+    opened: Opened, verdict: Verdict, transcript: Transcript | None, envelope: Envelope | None
+) -> Broken | None:
+    if not verdict.unsaid:
+        return None
+    assert verdict.error is not None
+    assert transcript is not None
+    assert envelope is not None
+    assert opened.target.recovery is not None
+    return Broken(
+        error=verdict.error,
+        recovery=opened.target.recovery,
+        transcript=transcript,
+        client=opened.client,
+        envelope=envelope,
+        choices=count_choices(opened.request),
+        path=opened.target.path,
+    )
 
 
 async def _give_whole(call: Call, opened: Opened, sink: Sink) -> GatewayError | None:
@@ -89,20 +136,7 @@ async def _give_whole(call: Call, opened: Opened, sink: Sink) -> GatewayError | 
     if verbatim:  # the client has its answer: reading on costs it nothing
         call.usage = opened.client.read_usage(body)
     opened.attempt.usage = call.usage
-    stalled: list[GatewayError] = []
-    if sink.paused:
-
-        def cut(error: GatewayError) -> None:
-            stalled.append(error)
-            sink.abort()
-
-        opened.watch.await_relay(sink, None, cut)
-        try:
-            await sink.drained()
-        except (asyncio.CancelledError, ConnectionError):
-            if not stalled:  # else it is the echo of our own cut
-                raise
-    return stalled[0] if stalled else None
+    return await wait_for_client(sink, opened.watch)
 
 
 async def _give_large(tools: Tools, call: Call, opened: Opened, sink: Sink) -> GatewayError | None:

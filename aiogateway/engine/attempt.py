@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
 
-from ..contracts import Dialect, Observer, Provider, Responder
+from ..contracts import CircuitBreakers, Dialect, Observer, Provider, Responder
 from ..errors import (
     GatewayError,
     Headers,
@@ -33,6 +33,7 @@ from .deadlines import Sweeper, Watch
 from .dial import Place
 from .exchange import Exchange, Source
 from .local import LocalSource
+from .search import Pause, Try
 from .transport import Pool, StaleConnection, Upstream
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Tools:
         unary_buffer: int,
         max_event: int,
         check_streams: bool,
+        breakers: CircuitBreakers,
+        draw: Callable[[], float],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.sweeper = Sweeper(self.loop)
@@ -70,12 +73,18 @@ class Tools:
         self.unary_buffer = unary_buffer
         self.max_event = max_event
         self.check_streams = check_streams
-        self.live: set[Exchange] = set()  # what a forced stop has to end
+        self.breakers = breakers
+        self.draw = draw  # random numbers in [0, 1)
+        self.live: set[Exchange | Pause] = set()  # what a forced stop has to end
         # asked once: isinstance() against a protocol costs 30 µs
         self.responders = {
             name: provider for name, provider in registry.providers.items() if isinstance(provider, Responder)
         }
         self._no_stream_options: OrderedDict[tuple[str, bool], None] = OrderedDict()
+
+    def is_open(self, target: Target) -> bool:
+        """Whether routing leaves the target out."""
+        return target.circuit is not None and self.breakers.is_open(target.circuit_key, target.circuit)
 
     def refuses_stream_options(self, origin: tuple[str, bool]) -> bool:
         return origin in self._no_stream_options
@@ -98,6 +107,7 @@ class Opened(msgspec.Struct):
     upstream: Dialect
     lane: Lane
     hide_usage: bool
+    recoverable: bool = False
 
     def close(self) -> None:
         """Ends the attempt, wherever it is."""
@@ -106,20 +116,16 @@ class Opened(msgspec.Struct):
 
 
 async def open_attempt(
-    tools: Tools, call: Call, request: Request, target: Target, until: float, observers: tuple[Observer, ...]
+    tools: Tools, call: Call, request: Request, observers: tuple[Observer, ...], this: Try
 ) -> Opened:
     """Raises UpstreamError (the attempt failed), RequestError (this target can't serve it)."""
+    target = this.target
     provider = tools.registry.providers[target.provider]
     request = bodies.merge_overrides(request, target)
     call.stream = request.stream
-    attempt = Attempt(
-        target=target.path, provider=target.provider, model=request.model, start=time.monotonic() - call.clock
-    )
-    call.attempts.append(attempt)
-    for observer in observers:
-        observer.attempt(attempt)
+    attempt = begin_attempt(call, this, request.model, observers)
     try:
-        return await _open(tools, call, attempt, provider, request, target, until)
+        return await _open(tools, call, attempt, provider, request, target, this.until)
     except UpstreamError as error:
         attempt.status, attempt.error = error.status, error.code
         attempt.outcome, attempt.closed_by = Outcome.FAILED, "upstream"
@@ -133,6 +139,23 @@ async def open_attempt(
         raise
     finally:
         attempt.end = time.monotonic() - call.clock
+
+
+def begin_attempt(call: Call, this: Try, model: str, observers: tuple[Observer, ...]) -> Attempt:
+    """Puts the attempt into the call, where it stays whatever becomes of it."""
+    target = this.target
+    attempt = Attempt(
+        target=target.path,
+        provider=target.provider,
+        model=model,
+        start=time.monotonic() - call.clock,
+        retry=this.made,
+        waited=this.waited,
+    )
+    call.attempts.append(attempt)
+    for observer in observers:
+        observer.attempt(attempt)
+    return attempt
 
 
 async def _open(
@@ -173,8 +196,9 @@ async def _open(
             if upstream is not client:  # its body means nothing to the client: ours is written from the error
                 error.body = b""
             raise
-        lane = _choose_lane(tools, exchange, client is upstream, hide_usage)
-        return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage)
+        recoverable = target.recovery is not None and exchange.streaming and _translates(client)
+        lane = _choose_lane(exchange, client is upstream, hide_usage, checked=tools.check_streams or recoverable)
+        return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage, recoverable)
 
 
 def ask(provider: Provider, kind: type | UnionType, question: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -216,12 +240,21 @@ def _may_ask_usage(provider: Provider, request: Request, outgoing: Request, upst
     )
 
 
-def _choose_lane(tools: Tools, exchange: Exchange, same: bool, hide_usage: bool) -> Lane:
+def _translates(dialect: Dialect) -> bool:
+    """Whether the client's wire can be read into events and written again."""
+    try:
+        dialect.decoder()
+    except Unsupported:
+        return False
+    return True
+
+
+def _choose_lane(exchange: Exchange, same: bool, hide_usage: bool, *, checked: bool) -> Lane:
     if not exchange.streaming:
         return Lane.UNARY
     if not same:
         return Lane.TRANSLATED
-    if tools.check_streams:
+    if checked:
         return Lane.CHECKED
     return Lane.FRAMED if hide_usage else Lane.VERBATIM
 

@@ -8,27 +8,36 @@ an event before the in-band error.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from ..contracts import Dialect, Encoder
 from ..errors import GatewayError, StreamBroken, UpstreamError
 from ..neutral import Event, Failure, Finish, UsageReport
 from ..types import Usage
+from .transcript import Transcript
+
+GiveUp = Callable[[GatewayError], None]
+"""Told of an in-band error that another target may mend: the provider's stream has to be ended."""
 
 CARRY_LIMIT = 1 << 18  # an event larger than this passes in pieces
 BLANK_LINE = 3  # bytes of the longest one
 TAIL_PIECE = 4096  # of each of the last reads; a copy, never a reference to a read of 256 KiB
 TAIL_PIECES = 6  # finish, usage and the terminator often come in a read each
+UNFINISHED = "the provider's stream ended before it was finished"
 
 
 class Verdict:
-    """How a stream ended: `error` is None for a clean end."""
+    """How a stream ended: `error` is None for a clean end. `unsaid`: the client has not been told, since another target
+    may go on with the answer.
+    """
 
-    __slots__ = ("error", "malformed", "usage")
+    __slots__ = ("error", "malformed", "unsaid", "usage")
 
     def __init__(self) -> None:
         self.error: GatewayError | None = None
         self.usage: Usage | None = None
         self.malformed = 0
+        self.unsaid = False
 
 
 class SplicedLane:
@@ -115,14 +124,16 @@ class SplicedLane:
         tail = b"".join(self._tail)
         return not self._carry and (_is_done(self._dialect, tail) or self._is_finished(tail))
 
-    def end(self, error: GatewayError | None) -> bytes:
-        """What closes the stream towards the client; fills `verdict`."""
+    def end(self, error: GatewayError | None, *, hold: bool = False) -> bytes:
+        """What closes the stream towards the client; fills `verdict`. `hold`: say nothing of a break; only whole events
+        were fed.
+        """
         dialect = self._dialect
         out = b""
         carry, self._carry = self._carry, b""
-        if error is None and carry.strip():  # the last event lacks its blank line, but the message was whole
+        if (hold or error is None) and carry.strip():  # it lacks its blank line, or half of that, but it is whole
             frame = carry.rstrip(b"\r\n") + b"\n\n"
-            out = b"" if dialect.is_malformed(frame) else self.feed(frame)
+            out = b"" if dialect.is_keepalive(frame) or dialect.is_malformed(frame) else self.feed(frame)
         tail = b"".join(self._tail)
         self.verdict.usage = dialect.read_usage(self._hidden or tail)
         failure = _find_failure(dialect, tail)
@@ -132,7 +143,10 @@ class SplicedLane:
         done = _is_done(dialect, tail)
         if done or (self._is_finished(tail) and not self._event):
             return out if done else out + dialect.done
-        self.verdict.error = error or StreamBroken("the provider's stream ended before it was finished")
+        self.verdict.error = error or StreamBroken(UNFINISHED)
+        if hold:
+            self.verdict.unsaid = True
+            return out
         closing = b"\n\n" if self._event else b""  # ends the piece of an event that has already gone out
         return out + closing + dialect.write_failure(self.verdict.error)
 
@@ -143,26 +157,73 @@ class SplicedLane:
 
 
 class CheckedLane:
-    """Same dialect, every event looked at: good ones keep their own bytes, malformed ones are dropped and counted."""
+    """Same dialect, every event looked at: good ones keep their own bytes, malformed ones are dropped and counted.
 
-    __slots__ = ("_dialect", "_spliced", "_splitter", "verdict")
+    With a `transcript` a break can be held back for recovery; `give_up` is then told of an in-band error, at which
+    the stream has to be ended.
+    """
 
-    def __init__(self, dialect: Dialect, *, max_event: int, hide_usage: bool = False, choices: int = 1) -> None:
+    __slots__ = ("_decoder", "_dialect", "_failure", "_give_up", "_spliced", "_splitter", "_transcript", "verdict")
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        max_event: int,
+        hide_usage: bool = False,
+        choices: int = 1,
+        transcript: Transcript | None = None,
+        give_up: GiveUp | None = None,
+    ) -> None:
         self._dialect = dialect
         self._splitter = dialect.splitter(max_event)
         self._spliced = SplicedLane(dialect, max_event=max_event, hide_usage=hide_usage, choices=choices)
+        self._transcript = transcript
+        self._decoder = dialect.decoder() if transcript is not None else None
+        self._give_up = give_up
+        self._failure: GatewayError | None = None
         self.verdict = self._spliced.verdict
 
     def feed(self, data: bytes) -> bytes:
-        return self._pass(self._keep(self._splitter.feed(data)))
+        frames = self._splitter.feed(data)
+        try:
+            return self._pass(self._keep(frames))
+        except Exception:
+            _distrust(self._transcript)
+            raise
 
     def _pass(self, frames: list[bytes]) -> bytes:
         return self._spliced.feed(b"".join(frames)) if frames else b""
 
     def _keep(self, frames: list[bytes]) -> list[bytes]:
-        good = [frame for frame in frames if not self._dialect.is_malformed(frame)]
-        self.verdict.malformed += len(frames) - len(good)
+        good = []
+        for frame in frames:
+            if self._dialect.is_malformed(frame):
+                self.verdict.malformed += 1
+            elif self._transcript is None or self._note(frame, self._transcript):
+                good.append(frame)
         return good
+
+    def _note(self, frame: bytes, transcript: Transcript) -> bool:
+        """Whether the frame goes out: not an error that another target may mend, and nothing behind it."""
+        if self._failure is not None:
+            return False
+        assert self._decoder is not None
+        try:
+            events = list(self._decoder.feed(frame))
+        except ValueError:
+            self.verdict.malformed += 1
+            return False
+        failure = next((event.error for event in events if isinstance(event, Failure)), None)
+        if failure is not None and transcript.hindrance is None:  # what stands beside it goes out no more than it does
+            self._failure = failure
+            if self._give_up is not None:
+                self._give_up(failure)
+            return False
+        for event in events:
+            transcript.note(event)
+        transcript.note_frame(frame)
+        return True
 
     def settled(self) -> bool:
         return not self._splitter.rest() and self._spliced.settled()
@@ -171,17 +232,37 @@ class CheckedLane:
         out = b""
         rest = self._splitter.rest()
         if error is None and rest.strip():
-            out = self._pass(self._keep([rest.rstrip(b"\r\n") + b"\n\n"]))
-        return out + self._spliced.end(error)
+            frame = rest.rstrip(b"\r\n") + b"\n\n"
+            out = b"" if self._dialect.is_keepalive(frame) else self._pass(self._keep([frame]))
+        hold = self._transcript is not None and self._transcript.hindrance is None
+        return out + self._spliced.end(self._failure or error, hold=hold)
 
 
 class TranslatedLane:
     """The provider speaks another dialect: frame, decode, neutral event, encode."""
 
-    __slots__ = ("_choices", "_client", "_decoder", "_encoder", "_finished", "_splitter", "verdict")
+    __slots__ = (
+        "_choices",
+        "_client",
+        "_decoder",
+        "_encoder",
+        "_finished",
+        "_give_up",
+        "_splitter",
+        "_transcript",
+        "verdict",
+    )
 
     def __init__(
-        self, upstream: Dialect, client: Dialect, encoder: Encoder, *, max_event: int, choices: int = 1
+        self,
+        upstream: Dialect,
+        client: Dialect,
+        encoder: Encoder,
+        *,
+        max_event: int,
+        choices: int = 1,
+        transcript: Transcript | None = None,
+        give_up: GiveUp | None = None,
     ) -> None:
         self.verdict = Verdict()
         self._client = client
@@ -190,9 +271,16 @@ class TranslatedLane:
         self._encoder = encoder
         self._choices = choices
         self._finished = 0
+        self._transcript = transcript
+        self._give_up = give_up
 
     def feed(self, data: bytes) -> bytes:
-        return b"".join(self._translate(frame) for frame in self._splitter.feed(data))
+        frames = self._splitter.feed(data)
+        try:
+            return b"".join([self._translate(frame) for frame in frames])
+        except Exception:
+            _distrust(self._transcript)
+            raise
 
     def _translate(self, frame: bytes) -> bytes:
         try:
@@ -206,13 +294,26 @@ class TranslatedLane:
         if self.verdict.error is not None:  # nothing follows a failure
             return b""
         if isinstance(event, Failure):
-            self.verdict.error = event.error
-            return self._client.write_failure(event.error)
+            return self._break(event.error)
+        if self._transcript is not None:
+            self._transcript.note(event)
         if isinstance(event, Finish):
             self._finished += 1
         elif isinstance(event, UsageReport):
             self.verdict.usage = event.usage
         return self._encoder.feed(event)
+
+    def _break(self, error: GatewayError) -> bytes:
+        """The answer ends here: with an in-band error, or without a word when another target may go on with it."""
+        if self._transcript is not None and self._finished >= self._choices:
+            return b""  # it is whole: no other target could add to it
+        self.verdict.error = error
+        if self._transcript is None or self._transcript.hindrance is not None:
+            return self._client.write_failure(error)
+        self.verdict.unsaid = True
+        if self._give_up is not None:
+            self._give_up(error)
+        return b""
 
     def settled(self) -> bool:
         return self._finished >= self._choices
@@ -226,11 +327,16 @@ class TranslatedLane:
             return out
         if self._finished >= self._choices:
             return out + self._encoder.end()
-        self.verdict.error = error or StreamBroken("the provider's stream ended before it was finished")
-        return out + self._client.write_failure(self.verdict.error)
+        return out + self._break(error or StreamBroken(UNFINISHED))
 
 
 Lane = SplicedLane | CheckedLane | TranslatedLane
+
+
+def _distrust(transcript: Transcript | None) -> None:
+    """A dialect failed in the middle of a read: of what was noted, the client may not have got all."""
+    if transcript is not None:
+        transcript.hindrance = transcript.hindrance or "unsupported"
 
 
 def last_blank_line(data: bytes, end: int | None = None, *, start: int = 0) -> int:

@@ -1,6 +1,6 @@
 """Everything under ``/v1/`` that we don't understand: bytes both ways, nothing buffered, nothing read into.
 
-A request is sent again only if a pooled connection died unheard and not one byte of the client's body has been taken.
+A request is sent again, to the same target or the next one, only while not a byte of the client's body has been taken.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from typing import Protocol
 
 import msgspec
 
+from ..config.conditions import Facts
+from ..config.tree import Tree
 from ..contracts import Observer, Provider, Sink
-from ..errors import GatewayError, StreamBroken, Unsupported, UpstreamError
+from ..errors import GatewayError, StreamBroken, Unsupported, UpstreamError, UpstreamStatus
 from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
+from ..wire.encoding import Inflater
 from . import replies
-from .answer import conclude
-from .attempt import ask, authorize, find_place, write_head
+from .attempt import ask, authorize, begin_attempt, find_place, text_headers, write_head
 from .deadlines import Watch
 from .exchange import Exchange
 from .local import LocalSource
 from .pipeline import Account, Pipeline
+from .recovery import conclude
 from .relay import Relay
+from .search import FINAL, Search, Try
 from .transport import StaleConnection, Upstream
 
 PASSED_ON = UpstreamRequest | None
@@ -52,7 +56,22 @@ class Passed(msgspec.Struct):
     method: str
     raw_path: str
     headers: Headers
-    target: Target
+    tree: Tree
+
+
+class Opened(msgspec.Struct):
+    """An answer's head; the body follows."""
+
+    attempt: Attempt
+    exchange: Exchange
+    watch: Watch
+    pump: asyncio.Task[None] | None
+
+    def close(self) -> None:
+        if self.pump is not None:
+            self.pump.cancel()
+        self.watch.stop()
+        self.exchange.close()
 
 
 async def pass_on(
@@ -60,64 +79,153 @@ async def pass_on(
 ) -> None:
     """Forwards one request as it is. Raises only when the client left."""
     with Account(pipeline, call, sink) as account:
-        tools = pipeline.tools
         passed = await resolve()
-        target = passed.target
-        provider = tools.registry.providers[target.provider]
-        attempt = Attempt(target=target.path, provider=target.provider, model="", start=time.monotonic() - call.clock)
-        call.attempts.append(attempt)
-        for observer in account.observers:
-            observer.attempt(attempt)
+        passage = Passage(pipeline, call, passed, upload, account.observers)
+        search = Search(pipeline.tools, call, passed.tree, passage.look, passage.open, passage.may_go_on)
+        opened = await search.find()
         try:
-            await _exchange(pipeline, call, sink, provider, passed, upload, attempt, account.observers)
+            error = await _give(pipeline, call, sink, opened, account.observers)
+        except (asyncio.CancelledError, ConnectionError):
+            opened.attempt.outcome, opened.attempt.closed_by = Outcome.CLIENT_LEFT, "client"
+            raise
+        finally:
+            opened.close()
+            opened.attempt.end = time.monotonic() - call.clock
+            pipeline.tools.live.discard(opened.exchange)
+        if error is not None:
+            search.note_break(error)
+
+
+class Passage:
+    """One request on its way to whichever target takes it."""
+
+    def __init__(
+        self, pipeline: Pipeline, call: Call, passed: Passed, upload: Upload, observers: tuple[Observer, ...]
+    ) -> None:
+        self._pipeline = pipeline
+        self._call = call
+        self._passed = passed
+        self._upload = upload
+        self._observers = observers
+
+    def look(self) -> Facts:
+        call, passed = self._call, self._passed
+        return Facts(metadata=call.metadata, path=call.route, headers=dict(passed.headers))
+
+    def may_go_on(self) -> bool:
+        """A body that has begun to flow is nowhere kept."""
+        return not self._upload.touched
+
+    async def open(self, this: Try) -> Opened:
+        """One attempt, up to the answer's head."""
+        attempt = begin_attempt(self._call, this, "", self._observers)
+        try:
+            opened = await self._open(this, attempt)
+            if self._may_fail(this, opened.exchange.status):
+                raise await self._refuse(this, opened)
         except BaseException as error:
-            attempt.error = getattr(error, "code", None)
             left = isinstance(error, asyncio.CancelledError | ConnectionError)
+            attempt.error = getattr(error, "code", None)
+            attempt.status = getattr(error, "status", None) if isinstance(error, UpstreamError) else None
             attempt.outcome = Outcome.CLIENT_LEFT if left else Outcome.FAILED
             attempt.closed_by = "client" if left else "upstream" if isinstance(error, UpstreamError) else "gateway"
             raise
         finally:
-            attempt.end = time.monotonic() - call.clock
+            attempt.end = time.monotonic() - self._call.clock
+        return opened
 
-
-async def _exchange(
-    pipeline: Pipeline, call: Call, sink: Sink, provider: Provider, passed: Passed, upload: Upload, attempt: Attempt,
-    observers: tuple[Observer, ...],
-) -> None:  # fmt: skip
-    tools, target = pipeline.tools, passed.target
-    asked = ask(provider, PASSED_ON, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
-    if asked is None:
-        raise Unsupported(f"{target.provider} has no passthrough", param=f"{target.path}.provider")
-    until = tools.loop.time() + target.deadlines.total
-    fresh = False
-    while True:
-        exchange = Exchange(tools.loop, tools.buffers, dialect=None, limit=tools.unary_buffer, whole=False)
-        watch = Watch(tools.sweeper, exchange, target.deadlines, until)
-        exchange.on_first = watch.await_idle
-        tools.live.add(exchange)
-        pump: asyncio.Task[None] | None = None
-        try:
-            exchange.opener = asyncio.current_task(tools.loop)
-            watch.await_total()
-            request = await authorize(tools, provider, asked, target)
-            pump = await _send(pipeline, provider, request, target, exchange, watch, upload, fresh=fresh)
-            await exchange.ready
-            await _give(pipeline, call, sink, exchange, watch, attempt, observers)
-            return
-        except StaleConnection:
-            if fresh or upload.touched:
+    async def _open(self, this: Try, attempt: Attempt) -> Opened:
+        tools, target, passed = self._pipeline.tools, this.target, self._passed
+        provider = tools.registry.providers[target.provider]
+        asked = ask(provider, PASSED_ON, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
+        if asked is None:
+            raise Unsupported(f"{target.provider} has no passthrough", param=f"{target.path}.provider")
+        fresh = False
+        while True:
+            exchange = Exchange(tools.loop, tools.buffers, dialect=None, limit=tools.unary_buffer, whole=False)
+            opened = Opened(attempt, exchange, Watch(tools.sweeper, exchange, target.deadlines, this.until), None)
+            exchange.on_first = opened.watch.await_idle
+            tools.live.add(exchange)
+            try:
+                exchange.opener = asyncio.current_task(tools.loop)
+                opened.watch.await_total()
+                request = await authorize(tools, provider, asked, target)
+                opened.pump = await _send(
+                    self._pipeline, provider, request, target, exchange, opened.watch, self._upload, fresh=fresh
+                )
+                await exchange.ready
+                return opened
+            except BaseException as error:
+                opened.close()
+                tools.live.discard(exchange)
+                if isinstance(error, StaleConnection) and not fresh and not self._upload.touched:
+                    fresh = True
+                    continue
+                if isinstance(error, asyncio.CancelledError) and (failure := exchange.read_interruption()) is not None:
+                    raise failure from None
                 raise
-            fresh = True
-        except asyncio.CancelledError:
-            if (failure := exchange.read_interruption()) is not None:
-                raise failure from None
-            raise
+
+    def _may_fail(self, this: Try, status: int) -> bool:
+        """Whether an error status is a failed attempt; where nothing else can be tried, and no circuit has to hear of
+        it, it is the answer.
+        """
+        target = this.target
+        if status >= 500 and target.circuit is not None:
+            return True
+        others = self._passed.tree is not target or target.retry.attempts > 0
+        return status >= 400 and others and self.may_go_on()
+
+    async def _refuse(self, this: Try, opened: Opened) -> UpstreamStatus:
+        """The error that a provider's answer stands for, with its body as far as that is kept."""
+        tools, exchange = self._pipeline.tools, opened.exchange
+        collector = Collector(tools.loop.create_future(), tools.unary_buffer)
+        try:
+            exchange.attach(collector)
+            await collector.done
         finally:
-            if pump is not None:
-                pump.cancel()
-            watch.stop()
-            exchange.close()
+            opened.close()
             tools.live.discard(exchange)
+        if isinstance(exchange.error, FINAL):  # we are told to stop, or the call's time is over
+            raise exchange.error
+        provider = tools.registry.providers[this.target.provider]
+        body, headers = collector.read(exchange.headers), text_headers(exchange.headers)
+        return ask(provider, UpstreamStatus, provider.read_error, exchange.status, headers, body)
+
+
+class Collector:
+    """Takes an error's body; what is over `limit`, cut or can't be decoded is no body at all."""
+
+    def __init__(self, done: asyncio.Future[None], limit: int) -> None:
+        self.done = done
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._whole = True
+
+    def on_data(self, data: bytes, last: bool = False) -> None:
+        self._size += len(data)
+        if self._size <= self._limit:
+            self._parts.append(data)
+        else:
+            self.on_end(StreamBroken("too large"))
+
+    def on_end(self, error: UpstreamError | None) -> None:
+        if not self.done.done():
+            self._whole = error is None
+            self.done.set_result(None)
+
+    def read(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if not self._whole:
+            return b""
+        body = b"".join(self._parts)
+        encoding = next((value.strip().lower() for name, value in headers if name == b"content-encoding"), b"")
+        if encoding in (b"", b"identity"):
+            return body
+        try:
+            inflater = Inflater(encoding.decode("latin-1"))
+            return inflater.feed(body) + inflater.end()
+        except UpstreamError:
+            return b""
 
 
 async def _send(
@@ -180,11 +288,11 @@ async def _wait_for_room(exchange: Exchange, upstream: Upstream, watch: Watch) -
 
 
 async def _give(
-    pipeline: Pipeline, call: Call, sink: Sink, exchange: Exchange, watch: Watch, attempt: Attempt,
-    observers: tuple[Observer, ...],
-) -> None:  # fmt: skip
-    tools = pipeline.tools
-    relay = Relay(tools.loop, exchange, sink, None)
+    pipeline: Pipeline, call: Call, sink: Sink, opened: Opened, observers: tuple[Observer, ...]
+) -> GatewayError | None:
+    """Relays the answer; returns what broke it off."""
+    attempt, exchange = opened.attempt, opened.exchange
+    relay = Relay(pipeline.tools.loop, exchange, sink, None)
     attempt.status = call.status = exchange.status
     attempt.first_token = call.committed = time.monotonic() - call.clock
     call.lane = Lane.PASSTHROUGH
@@ -193,7 +301,7 @@ async def _give(
     length = next((int(value) for name, value in exchange.headers if name == b"content-length"), None)
     headers = replies.pass_headers(exchange.headers, frozenset((b"content-length",)))
     sink.start(exchange.status, [*headers, *replies.own_headers(call)], length=length)
-    watch.await_relay(sink, None, relay.stall)
+    opened.watch.await_relay(sink, None, relay.stall)
     exchange.attach(relay)
     sink.flush()
     try:
@@ -201,3 +309,4 @@ async def _give(
     finally:
         call.sent = relay.sent
     conclude(call, attempt, relay.error)
+    return relay.error

@@ -10,15 +10,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Protocol
 
+from ..config.conditions import Facts
+from ..config.tree import Tree
 from ..contracts import Observer, Sink
 from ..errors import GatewayError
-from ..types import Call, Lane, Outcome, Record, Request, Target
+from ..types import Call, Lane, Outcome, Record, Request
 from . import replies
 from .answer import give_answer
 from .attempt import Opened, Tools, open_attempt
+from .recovery import Broken, Rescue
+from .search import Search
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +47,59 @@ class Pipeline:
         self.tools = tools
         self.books = books
 
-    async def run(self, call: Call, sink: Sink, resolve: Callable[[], Awaitable[tuple[Request, Target]]]) -> None:
+    async def run(self, call: Call, sink: Sink, resolve: Callable[[], Awaitable[tuple[Request, Tree]]]) -> None:
         """Answers into `sink` what `resolve` makes of the client's request. Raises only when the client left."""
         with Account(self, call, sink) as account:
-            request, target = await resolve()
-            until = self.tools.loop.time() + target.deadlines.total
-            opened = await open_attempt(self.tools, call, request, target, until, account.observers)
+            request, tree = await resolve()
+            search = self._search(call, request, tree, account.observers)
+            opened = await search.find()
             try:
                 self._commit(call, opened, account.observers)
-                await give_answer(self.tools, call, opened, sink)
+                error, broken = await give_answer(self.tools, call, opened, sink)
             finally:
                 self._close(call, opened)
+            if error is not None:
+                search.note_break(error)
+            if broken is not None:
+                await self._recover(call, sink, search, broken)
+
+    def _search(self, call: Call, request: Request, tree: Tree, observers: tuple[Observer, ...]) -> Search[Opened]:
+        def look() -> Facts:
+            return Facts(metadata=call.metadata, params=request.body, path=call.route, headers=dict(request.headers))
+
+        return Search(self.tools, call, tree, look, partial(open_attempt, self.tools, call, request, observers))
+
+    async def _recover(self, call: Call, sink: Sink, search: Search[Opened], broken: Broken) -> None:
+        """Goes on with a stream that broke after its commit, and ends it one way or the other."""
+        rescue = Rescue(self.tools, call, sink, broken)
+        while (error := rescue.wanted) is not None:
+            rescue.announce()
+            try:
+                opened = await search.find(error)
+            except GatewayError:
+                break
+            try:
+                self._enter(call, opened)
+                failure = await rescue.resume(opened)
+            finally:
+                self._close(call, opened)
+            if failure is not None:
+                search.note_break(failure)
+        rescue.conclude()
 
     def _commit(self, call: Call, opened: Opened, observers: tuple[Observer, ...]) -> None:
         """From here on the client has a status, and no other target can be tried."""
-        now = time.monotonic() - call.clock
-        call.lane, call.status, call.committed = opened.lane, opened.exchange.status, now
-        opened.attempt.first_token = now
-        if opened.lane is not Lane.UNARY:
-            self.books.open_stream()
+        call.lane, call.status = opened.lane, opened.exchange.status
+        call.committed = self._enter(call, opened)
         for observer in observers:
             observer.commit(call)
+
+    def _enter(self, call: Call, opened: Opened) -> float:
+        """The attempt's answer begins."""
+        now = opened.attempt.first_token = time.monotonic() - call.clock
+        if opened.lane is not Lane.UNARY:
+            self.books.open_stream()
+        return now
 
     def _close(self, call: Call, opened: Opened) -> None:
         opened.close()

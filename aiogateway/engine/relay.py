@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from ..contracts import Sink
 from ..errors import GatewayError, StreamBroken, UpstreamError
 from .exchange import Exchange
+from .lanes import Verdict
 
 log = logging.getLogger(__name__)
 
 
+Epilogue = Callable[[], bytes]
+"""What follows the end of a stream: a comment."""
+
+
 class Conduit(Protocol):
     """What stands between: a lane, or nothing for bodies that pass as they are."""
+
+    @property
+    def verdict(self) -> Verdict: ...
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -30,15 +39,21 @@ class Conduit(Protocol):
 class Relay:
     """One answer on its way to one client. Without a conduit an error can't be said in-band: the client is cut."""
 
-    __slots__ = ("_conduit", "_exchange", "_loop", "_sink", "_turn", "cut", "error", "over", "sent")
+    __slots__ = ("_conduit", "_epilogue", "_exchange", "_loop", "_sink", "_turn", "cut", "error", "over", "sent")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, exchange: Exchange, sink: Sink, conduit: Conduit | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        exchange: Exchange,
+        sink: Sink,
+        conduit: Conduit | None,
+        epilogue: Epilogue | None = None,
     ) -> None:
         self._loop = loop
         self._exchange = exchange
         self._sink = sink
         self._conduit = conduit
+        self._epilogue = epilogue
         self._turn: asyncio.Future[None] | None = None
         self.cut = False  # we cut the client off, for `error`
         self.error: GatewayError | None = None
@@ -90,10 +105,16 @@ class Relay:
             self.cut = True
             self._sink.abort()  # what can't say that it is broken must not look whole
         else:
+            unsaid = self._conduit is not None and self._conduit.verdict.unsaid
+            if self._epilogue is not None and not unsaid:
+                closing += self._epilogue()
             self.sent += len(closing)
             if closing:
                 self._sink.write(closing)
-            self._sink.end()
+            if unsaid:
+                self._sink.flush()  # the client's answer goes on
+            else:
+                self._sink.end()
         self._wake()
 
     def _wake(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import orjson
-
 from ..contracts import Dialect
+from ..dialects.failures import write_both_shapes
 from ..errors import GatewayError, StreamBroken, UpstreamStatus
 from ..neutral import Event, Failure, UsageReport
 from ..types import GATEWAY_PREFIXES, HOP_BY_HOP, Call, Outcome, Record, Usage
+from .explain import describe
 
 RawHeader = tuple[bytes, bytes]
 
@@ -18,10 +18,9 @@ NOT_PASSED = frozenset(name.encode() for name in HOP_BY_HOP) | {b"alt-svc", b"se
 # Which pages may read an answer is for our door to say
 OURS = (*(prefix.encode() for prefix in GATEWAY_PREFIXES), b"access-control-")
 USEFUL = (b"x-request-id", b"request-id", b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"openai-")
-CONSTANT: tuple[RawHeader, ...] = (
-    (b"x-portkey-retry-attempt-count", b"0"),
-    (b"x-portkey-cache-status", b"DISABLED"),
-)
+NO_CACHE: RawHeader = (b"x-portkey-cache-status", b"DISABLED")
+NO_RETRIES: RawHeader = (b"x-portkey-retry-attempt-count", b"0")
+NO_MORE: RawHeader = (b"x-should-retry", b"false")
 STREAM_HEADERS: tuple[RawHeader, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
@@ -33,11 +32,19 @@ def own_headers(call: Call) -> list[RawHeader]:
         headers += (
             (b"x-portkey-provider", last.provider.encode("latin-1", "replace")),
             (b"x-portkey-last-used-option-index", last.target.encode("latin-1", "replace")),
-            *CONSTANT,
+            (NO_RETRIES[0], b"%d" % call.retries) if call.retries else NO_RETRIES,
+            NO_CACHE,
         )
     if call.dropped_params:
         headers.append((b"x-aiogateway-dropped-params", ",".join(call.dropped_params).encode("latin-1", "replace")))
+    if call.explain:
+        headers.append((b"x-aiogateway-explain", explain(call).encode("ascii", "replace")))
     return headers
+
+
+def explain(call: Call) -> str:
+    """Why the call went where it went, in one line."""
+    return describe(call.notes, call.attempts)
 
 
 def pass_headers(headers: Iterable[RawHeader], dropped: frozenset[bytes] = frozenset()) -> list[RawHeader]:
@@ -82,18 +89,23 @@ def unary_headers(call: Call, headers: list[RawHeader], *, verbatim: bool) -> li
 def write_error(call: Call, error: GatewayError, dialect: Dialect | None) -> tuple[bytes, list[RawHeader]]:
     """An error's body and headers. What a provider of the client's own dialect said stays as it came."""
     headers: list[RawHeader] = []
+    own = own_headers(call)
+    dropped = UNARY_DROPPED
+    if call.retries < 0 or len(call.attempts) > 1:  # one retry layer: the client's own would only multiply it
+        own.append(NO_MORE)
+        dropped = dropped | {NO_MORE[0]}
     if isinstance(error, UpstreamStatus):
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers]
         if error.body:
-            return error.body, [*pass_headers(headers, UNARY_DROPPED), *own_headers(call)]
+            return error.body, [*pass_headers(headers, dropped), *own]
     body = dialect.write_error(error) if dialect is not None else write_plain_error(error)
-    return body, [*useful_headers(headers), (b"content-type", b"application/json"), *own_headers(call)]
+    return body, [*useful_headers(headers), (b"content-type", b"application/json"), *own]
 
 
 def write_plain_error(error: GatewayError) -> bytes:
     """Both OpenAI-shaped (openai-python shows `error.message`) and Portkey-shaped (portkey.md 2.5)."""
     shape = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return orjson.dumps({"error": shape, "status": "failure", "message": error.message})
+    return write_both_shapes(error, shape)
 
 
 def read_events(dialect: Dialect, body: bytes) -> Sequence[Event]:
@@ -141,4 +153,6 @@ def make_record(call: Call, now: float) -> Record:
         malformed=call.malformed,
         dropped_params=call.dropped_params,
         attempts=tuple(call.attempts),
+        retries=call.retries,
+        recovery=call.recovery,
     )

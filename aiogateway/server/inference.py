@@ -1,4 +1,4 @@
-"""The calls we understand: headers, keys and body in, a `Request` and its `Target` out. The pipeline does the rest."""
+"""The calls we understand: headers, keys and body in, a `Request` and its config out. The pipeline does the rest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import orjson
 from aiohttp import web
 
+from ..config.tree import Tree
 from ..engine.passthrough import Passed, pass_on
 from ..engine.pipeline import Account, Pipeline
 from ..errors import ConfigError, GatewayError, RequestError
 from ..settings import Settings
-from ..types import Call, Endpoint, Request, Target, Trace
+from ..types import Call, Endpoint, Request, Trace
 from .auth import Caller, read_caller
 from .paths import check_dots, read_path, strip_key
 from .sink import ClientSink
@@ -44,13 +46,29 @@ class Inference:
         call = self._begin(request, endpoint)
         upload = self._upload(request)
 
-        async def resolve() -> tuple[Request, Target]:
-            caller, target = self._resolve(request, call)
+        async def resolve() -> tuple[Request, Tree]:
+            caller, tree = self._resolve(request, call)
             body = upload.take()
             if body is None:
                 body = await upload.read_all()
             query = strip_key(read_path(request.raw_path)).partition("?")[2]
-            return self._read_body(call, endpoint, body, query, caller), target
+            return self._read_body(call, endpoint, body, query, caller), tree
+
+        try:
+            await self._pipeline.run(call, sink, resolve)
+        finally:
+            upload.free()
+
+    async def answer_old(self, request: web.BaseRequest, endpoint: Endpoint, sink: ClientSink) -> None:
+        """The same as SDKs of before 2024 ask for it, with the config beside the parameters (portkey.md 6)."""
+        call = self._begin(request, endpoint)
+        upload = self._upload(request)
+
+        async def resolve() -> tuple[Request, Tree]:
+            call.trace = trace_of(call.id, read_caller(request.raw_headers).gateway)  # the body may be refused
+            config, params = read_old_body(upload.take() or await upload.read_all())
+            caller, tree = self._resolve(request, call, config)
+            return self._read_body(call, endpoint, params, "", caller), tree
 
         try:
             await self._pipeline.run(call, sink, resolve)
@@ -63,10 +81,10 @@ class Inference:
         upload = self._upload(request)
 
         async def resolve() -> Passed:
-            caller, target = self._resolve(request, call)
+            caller, tree = self._resolve(request, call)
             path = strip_key(read_path(request.raw_path))
             check_dots(path)
-            return Passed(request.method, path, caller.headers, target)
+            return Passed(request.method, path, caller.headers, tree)
 
         try:
             await pass_on(self._pipeline, call, sink, resolve, upload)
@@ -103,15 +121,15 @@ class Inference:
             request, self._pipeline.tools.buffers, max_body=settings.max_body, patience=settings.body_timeout
         )
 
-    def _resolve(self, request: web.BaseRequest, call: Call) -> tuple[Caller, Target]:
+    def _resolve(self, request: web.BaseRequest, call: Call, config: str | None = None) -> tuple[Caller, Tree]:
         caller = read_caller(request.raw_headers)
         try:
-            headers, target = self._targets.find(caller, lambda: call.id)
+            headers, tree = self._targets.find(caller, lambda: call.id, config=config)
         except ConfigError:
             call.trace = trace_of(call.id, caller.gateway)
             raise
-        call.trace, call.metadata = headers.trace, headers.metadata
-        return caller, target
+        call.trace, call.metadata, call.explain = headers.trace, headers.metadata, headers.explain
+        return caller, tree
 
     def _read_body(self, call: Call, endpoint: Endpoint, raw: bytes, query: str, caller: Caller) -> Request:
         body = parse_body(raw)
@@ -127,6 +145,42 @@ class Inference:
             query=query,
             headers=caller.headers,
         )
+
+
+class _OldBody(msgspec.Struct):
+    """What is in a body of the old routes, each as its own bytes."""
+
+    config: msgspec.Raw = msgspec.Raw(b"null")
+    params: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def read_old_body(raw: bytes) -> tuple[str | None, bytes]:
+    """The config of ``{"config": {…} | "slug", "params": {…}}`` as text, if there is one, and the parameters' JSON."""
+    try:
+        body = msgspec.json.decode(raw, type=_OldBody)
+        config, params = bytes(body.config), bytes(body.params)
+    except (msgspec.MsgspecError, RecursionError):
+        config, params = _mend_old_body(raw)
+    if not params.startswith(b"{"):
+        what = "is missing" if params == b"null" else "must be an object"
+        raise RequestError(f'params {what}: send {{"config": {{…}}, "params": {{"messages": […]}}}}', param="params")
+    if config == b"null":
+        return None, params
+    text = config.decode("utf-8", "replace")
+    if text.startswith('"'):
+        return orjson.loads(text), params
+    if not text.startswith("{"):
+        raise ConfigError("must be a config as an object, or the slug of a saved one", path="config")
+    return text, params
+
+
+def _mend_old_body(raw: bytes) -> tuple[bytes, bytes]:
+    """The same of what is no strict JSON. Raises RequestError when it is no JSON at all."""
+    body = parse_body(raw)
+    try:
+        return json.dumps(body.get("config")).encode(), json.dumps(body.get("params")).encode()
+    except RecursionError:
+        raise RequestError("the body is nested too deep") from None
 
 
 def parse_body(raw: bytes) -> Mapping[str, Any]:

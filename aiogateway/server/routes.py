@@ -45,6 +45,12 @@ RESERVED = {
 CLEAR_HTTP2 = "h2c"  # an offer, which a server may ignore (RFC 9110 7.8); some clients make it with every request
 
 INFERENCE = {f"/v1/{endpoint.value}": endpoint for endpoint in Endpoint}
+OLD_INFERENCE = {
+    "/v1/chatComplete": Endpoint.CHAT,
+    "/v1/complete": Endpoint.COMPLETIONS,
+    "/v1/embed": Endpoint.EMBEDDINGS,
+}
+"""Routes of before 2024, with the config in the body (portkey.md 6)."""
 
 
 class Routes:
@@ -86,6 +92,8 @@ class Routes:
             pass
         elif request.method == "POST" and (endpoint := INFERENCE.get(path)) is not None:
             await self._inference.answer(request, endpoint, sink)
+        elif request.method == "POST" and (endpoint := OLD_INFERENCE.get(path)) is not None:
+            await self._inference.answer_old(request, endpoint, sink)
         else:
             await self._dispatch(request, path, sink)
         return sink.finish()

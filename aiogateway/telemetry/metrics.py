@@ -19,6 +19,9 @@ from prometheus_client import (
 
 from ..types import Endpoint, Outcome, Record
 
+RECOVERIES = ("recovered", "failed", "too_long", "tool_call", "unsupported")
+"""What `Record.recovery` may say."""
+
 _OTHER = "other"
 _MOST_PAIRS = 512  # (provider, outcome) pairs with a series of their own
 
@@ -51,6 +54,14 @@ class Metrics:
         )
         self._pairs: dict[tuple[str, str | None], Counter] = {}
         self._spill = {outcome: self._attempts.labels(_OTHER, outcome or "none") for outcome in (*Outcome, None)}
+        recoveries = Counter(
+            "aiogateway_recoveries",
+            "Streams that stream_recovery watched and that broke, or could not have been recovered, by what became of "
+            "them.",
+            ("result",),
+            registry=registry,
+        )
+        self._recoveries = {result: recoveries.labels(result) for result in RECOVERIES}
         self._first_token = Histogram(
             "aiogateway_first_token_seconds",
             "Streams: from the request's arrival to the provider's first event.",
@@ -98,6 +109,8 @@ class Metrics:
         for attempt in record.attempts:
             pair = (attempt.provider, attempt.outcome)
             (self._pairs.get(pair) or self._bind(pair)).inc()
+        if record.recovery is not None:
+            self._recoveries[record.recovery].inc()
         if record.attempts:
             self._overhead.observe(record.overhead)
             if record.stream and record.first_token is not None:

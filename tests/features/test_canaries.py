@@ -49,7 +49,9 @@ def hosts(up: FakeUpstream) -> Iterator[dict[str, Any]]:
     yield {**good, "provider": "unheard-of"}
     yield {**good, "no_such_field": "canary"}
     yield {**good, "request_timeout": "soon"}
-    yield {**good, "retry": {"attempts": 3, "canary": "canary"}}
+    yield {**good, "retry": {"attempts": 0, "api_key": "canary"}}
+    yield {"strategy": {"mode": "fallback"}, "targets": [good, {**good, "api_key": "sk-canary-2"}]}
+    yield {"strategy": {"mode": "fallback"}, "targets": [good, {"virtual_key": "sk-canary-pasted"}]}
     yield {**good, "override_params": {"user": "canary"}}
 
 
