@@ -19,6 +19,7 @@ from .contracts import (
 )
 from .errors import (
     AccessError,
+    AnswerDiffers,
     BodyTooLarge,
     ClientStalled,
     ConfigError,
@@ -101,6 +102,7 @@ from .types import (
 __all__ = [
     "AccessError",
     "Answer",
+    "AnswerDiffers",
     "Attempt",
     "Begin",
     "BodyTooLarge",

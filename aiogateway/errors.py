@@ -22,6 +22,7 @@
     │   ├── IdleTimeout           504  idle_timeout
     │   ├── TotalTimeout          504  total_timeout
     │   └── StreamBroken          502  stream_truncated
+    │       └── AnswerDiffers     502  answer_differs           a recovery's; the caller hears of the break before it
     ├── ClientStalled             499  client_stalled           the client accepted nothing for too long
     ├── SettingsError             500  invalid_settings         stops the start; .path names the field
     └── PluginError               500  plugin_error             .plugin .hook
@@ -220,6 +221,12 @@ class StreamBroken(UpstreamError):
     """The answer stopped, or stopped making sense, before its end."""
 
     code = "stream_truncated"
+
+
+class AnswerDiffers(StreamBroken):
+    """Another target's answer is not the one that the client already has a part of."""
+
+    code = "answer_differs"
 
 
 class ClientStalled(GatewayError):

@@ -6,10 +6,11 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable
+from itertools import groupby
 
 from aiogateway import hookspecs
 from aiogateway.config.headers import HEADERS
-from aiogateway.config.model import FIELDS, State
+from aiogateway.config.model import FIELD_TABLE, State
 from aiogateway.providers.mock_script import Wishes
 from aiogateway.server.routes import RESERVED
 from aiogateway.settings import SettingRow, describe_settings
@@ -30,7 +31,7 @@ def generate_sections() -> dict[str, str]:
             ((f"`{GATEWAY_PREFIXES[0]}{header.suffix}`", _EFFECT[header.state] + header.meaning) for header in HEADERS),
         ),
         "mock-options": _list(f"`{GATEWAY_PREFIXES[0]}{name.replace('_', '-')}`" for name in Wishes.__struct_fields__),
-        "later-fields": _list(f"`{name}`" for name, state in FIELDS.items() if state is State.LATER),
+        "fields": _table(("field", "meaning"), _describe_fields()),
         "reserved": _list(f"`/v1/{segment}`" for segment in RESERVED),
         "hooks": _table(("hook", "what it is for"), _describe_hooks()),
         "metrics": _table(("metric", "what it counts"), _describe_metrics()),
@@ -43,6 +44,12 @@ def _show_setting(row: SettingRow) -> tuple[str, str, str, str]:
     if allowed == "a size":
         default = f"{int(default) // 1024} KiB" if int(default) < 2**20 else f"{int(default) // 2**20} MiB"
     return f"`{row.name}`", allowed, f"`{default}`" if default else "", row.text
+
+
+def _describe_fields() -> Iterable[tuple[str, str]]:
+    """Neighbours of which the same is to be said share a row."""
+    for (state, meaning), fields in groupby(FIELD_TABLE, lambda field: (field.state, field.meaning)):
+        yield ", ".join(f"`{field.name}`" for field in fields), _EFFECT[state] + meaning
 
 
 def _describe_hooks() -> Iterable[tuple[str, str]]:

@@ -51,7 +51,7 @@ HEADERS: tuple[Header, ...] = (
     Header("cache-namespace", "nothing to keep apart while there is no cache", State.ACCEPTED),
     Header("debug", "bodies are not logged either way", State.ACCEPTED),
     Header("cache", "caching", State.LATER),
-    Header("retry-count", "retries", State.LATER),
+    Header("retry-count", "say retry in a config", State.LATER),
     Header("virtual-key", "a provider credential kept here", State.LATER),
     Header("mode", "the old proxy style", State.LATER),
     Header("default-input-guardrails", "guardrails", State.LATER),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..contracts import Sink
-from ..errors import GatewayError, StreamBroken
+from ..errors import GatewayError
 from ..neutral import Envelope
 from ..types import Call, Lane, Outcome
 from . import replies
@@ -124,10 +124,9 @@ async def _give_whole(call: Call, opened: Opened, sink: Sink) -> GatewayError | 
     exchange = opened.exchange
     body = exchange.body()
     verbatim = opened.upstream is opened.client
-    if not verbatim:
-        events = replies.read_events(opened.upstream, body)
-        body = opened.client.write_answer(events, envelope_for(call.id, opened.request))
-        call.usage = replies.find_usage(events)
+    if opened.events is not None:
+        body = opened.client.write_answer(opened.events, envelope_for(call.id, opened.request))
+        call.usage = replies.find_usage(opened.events)
     sink.start(exchange.status, replies.unary_headers(call, exchange.headers, verbatim=verbatim), length=len(body))
     if body:
         sink.write(body)
@@ -141,8 +140,6 @@ async def _give_whole(call: Call, opened: Opened, sink: Sink) -> GatewayError | 
 
 async def _give_large(tools: Tools, call: Call, opened: Opened, sink: Sink) -> GatewayError | None:
     """Over `unary_buffer`: committed at the bound, streamed on."""
-    if opened.upstream is not opened.client:
-        raise StreamBroken(f"an answer over {tools.unary_buffer} bytes can't be translated")
     exchange = opened.exchange
     relay = Relay(tools.loop, exchange, sink, None)
     length = find_length(exchange.headers)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
 
 from ..contracts import CircuitBreakers, Dialect, Observer, Provider, Responder
+from ..dialects.payload import parse_object
 from ..errors import (
     GatewayError,
     Headers,
@@ -25,6 +26,7 @@ from ..errors import (
     UpstreamError,
     UpstreamStatus,
 )
+from ..neutral import Event
 from ..registry import Registry
 from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Route, Target, UpstreamRequest
 from . import body as bodies
@@ -33,6 +35,7 @@ from .deadlines import Sweeper, Watch
 from .dial import Place
 from .exchange import Exchange, Source
 from .local import LocalSource
+from .replies import read_events
 from .search import Pause, Try
 from .transport import Pool, StaleConnection, Upstream
 
@@ -108,6 +111,7 @@ class Opened(msgspec.Struct):
     lane: Lane
     hide_usage: bool
     recoverable: bool = False
+    events: Sequence[Event] | None = None  # a whole answer of another dialect, read
 
     def close(self) -> None:
         """Ends the attempt, wherever it is."""
@@ -120,6 +124,7 @@ async def open_attempt(
 ) -> Opened:
     """Raises UpstreamError (the attempt failed), RequestError (this target can't serve it)."""
     target = this.target
+    call.dropped_params = ()
     provider = tools.registry.providers[target.provider]
     request = bodies.merge_overrides(request, target)
     call.stream = request.stream
@@ -161,13 +166,7 @@ def begin_attempt(call: Call, this: Try, model: str, observers: tuple[Observer, 
 async def _open(
     tools: Tools, call: Call, attempt: Attempt, provider: Provider, request: Request, target: Target, until: float
 ) -> Opened:
-    route = ask(provider, ROUTE, provider.route, request.endpoint, request.dialect, request.model)
-    if route is None:
-        raise Unsupported(f"{target.provider} does not offer {request.endpoint}", param=f"{target.path}.provider")
-    client = tools.registry.dialects[request.dialect]
-    upstream = tools.registry.dialects.get(route.dialect)
-    if upstream is None:
-        raise PluginError(f"there is no dialect {route.dialect!r}", plugin=provider.name, hook="route")
+    client, upstream = _find_dialects(tools, provider, request, target)
     outgoing = request
     if upstream is not client:
         outgoing, call.dropped_params = bodies.translate(request, client, upstream)
@@ -182,8 +181,8 @@ async def _open(
             continue
         exchange, watch = await _exchange(tools, provider, prepared, target, upstream, request.stream, until)
         try:
-            _judge(provider, exchange, upstream, attempt)
-        except GatewayError as error:
+            events = _read(tools, provider, exchange, client, upstream, target, attempt)
+        except BaseException as error:
             watch.stop()
             exchange.close()
             tools.live.discard(exchange)
@@ -198,7 +197,20 @@ async def _open(
             raise
         recoverable = target.recovery is not None and exchange.streaming and _translates(client)
         lane = _choose_lane(exchange, client is upstream, hide_usage, checked=tools.check_streams or recoverable)
-        return Opened(attempt, request, target, exchange, watch, client, upstream, lane, hide_usage, recoverable)
+        return Opened(
+            attempt, request, target, exchange, watch, client, upstream, lane, hide_usage, recoverable, events
+        )
+
+
+def _find_dialects(tools: Tools, provider: Provider, request: Request, target: Target) -> tuple[Dialect, Dialect]:
+    """The client's, and the one in which the provider serves the endpoint."""
+    route = ask(provider, ROUTE, provider.route, request.endpoint, request.dialect, request.model)
+    if route is None:
+        raise Unsupported(f"{target.provider} does not offer {request.endpoint}", param=f"{target.path}.provider")
+    upstream = tools.registry.dialects.get(route.dialect)
+    if upstream is None:
+        raise PluginError(f"there is no dialect {route.dialect!r}", plugin=provider.name, hook="route")
+    return tools.registry.dialects[request.dialect], upstream
 
 
 def ask(provider: Provider, kind: type | UnionType, question: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -357,6 +369,23 @@ def write_head(request: UpstreamRequest, place: Place, length: int | None = -1) 
     return head
 
 
+def _read(
+    tools: Tools, provider: Provider, exchange: Exchange, client: Dialect, upstream: Dialect, target: Target,
+    attempt: Attempt,
+) -> Sequence[Event] | None:  # fmt: skip
+    """Raises what the answer stands for, if that is an error or makes no sense; the events of one to be translated."""
+    _judge(provider, exchange, upstream, attempt)
+    if exchange.streaming:
+        return None
+    if upstream is not client:
+        if not exchange.over:
+            raise StreamBroken(f"an answer over {tools.unary_buffer} bytes can't be translated")
+        return read_events(upstream, exchange.body())
+    if exchange.over and (tools.check_streams or target.recovery is not None):
+        _check_body(exchange.body())
+    return None
+
+
 def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: Attempt) -> None:
     """Raises what the answer stands for, if it stands for an error."""
     attempt.status = status = exchange.status
@@ -371,6 +400,14 @@ def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: At
         failure = dialect.read_body_failure(exchange.body())
     if failure is not None:
         raise failure
+
+
+def _check_body(body: bytes) -> None:
+    """What a checked stream does for each event: a whole body that is no JSON object is a broken answer."""
+    try:
+        parse_object(body)
+    except ValueError:
+        raise StreamBroken("the provider's answer is not a JSON object") from None
 
 
 def text_headers(headers: list[tuple[bytes, bytes]]) -> Headers:

@@ -18,7 +18,7 @@ from ..types import Deadlines
 
 PERIOD = 0.05  # seconds between two sweeps: how late a deadline may be noticed
 TICKS = 4  # looks per deadline: a silence is noticed between 1 and 1.25 times its limit
-MAX_TICK = 1.0  # also how soon a finished stream that the provider keeps open is ended
+MAX_TICK = 0.25  # a finished stream that the provider keeps open is ended after one or two; a look costs 1 µs
 
 
 class Watched(Protocol):
@@ -110,7 +110,7 @@ class Watch:
         self._tick = min(limits.idle / TICKS, limits.client_stall / TICKS, MAX_TICK)
         self._moved = self._sweeper.loop.time()
         self._seen = self._exchange.beats
-        self.due = self._moved + self._tick
+        self.due = min(self._moved + self._tick, self._until)
         self._sweeper.add(self)
 
     def await_relay(
@@ -124,10 +124,11 @@ class Watch:
 
     def look(self, now: float) -> None:
         """Called by the sweeper when `due` has come."""
-        self.due = now + self._tick
+        self.due = min(now + self._tick, self._until)
         exchange, sink = self._exchange, self._sink
         if now >= self._until:
             self._until = math.inf  # said once; from here on only the client's own standstill counts
+            self.due = now + self._tick
             exchange.fail(TotalTimeout(f"the call took longer than {self._deadlines.total:g} s"))
         elif self._first is not None:
             self.due = self._until

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..contracts import Dialect, Encoder, Sink
-from ..errors import ClientStalled, GatewayError, StreamBroken, UpstreamError
+from ..errors import AnswerDiffers, ClientStalled, GatewayError, StreamBroken, UpstreamError
 from ..neutral import Begin, Envelope, Event, Text, UsageReport
 from ..types import Attempt, Call, Outcome, Recovery, Usage
 from . import replies
@@ -21,7 +21,7 @@ from .deadlines import Watch
 from .lanes import GiveUp, TranslatedLane
 from .relay import Epilogue, Relay
 from .search import FINAL
-from .transcript import Continuation, Divergence, Transcript
+from .transcript import Continuation, Transcript
 
 
 class Broken(msgspec.Struct):
@@ -182,11 +182,11 @@ class Rescue:
 
     def announce(self) -> None:
         """Says in the stream that it goes on elsewhere; it also keeps the line alive meanwhile."""
+        self._call.outcome = None  # whatever it is, it is not known yet
         comment = write_comment(f"the stream broke off on {self._broken.path}; looking for another target")
         self._sink.write(comment)
         self._sink.flush()
         self._call.sent += len(comment)
-        self._call.outcome = None  # whatever it is, it is not known yet
 
     async def resume(self, opened: Opened) -> GatewayError | None:
         """Another target's answer, from where the client is. Returns what broke it off."""
@@ -238,9 +238,9 @@ class Rescue:
         """An answer that is no stream: whole, or too large to be compared."""
         if not opened.exchange.over:
             lane.verdict.unsaid = True
-            return Divergence("the other target's answer is no stream and too large to be compared")
+            return AnswerDiffers("the other target's answer is no stream and too large to be compared")
         try:
-            events = replies.read_events(opened.upstream, opened.exchange.body())
+            events = opened.events or replies.read_events(opened.upstream, opened.exchange.body())
         except UpstreamError as error:
             lane.verdict.unsaid = True
             return error

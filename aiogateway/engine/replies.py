@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 from ..contracts import Dialect
 from ..dialects.failures import write_both_shapes
-from ..errors import GatewayError, StreamBroken, UpstreamStatus
+from ..errors import GatewayError, StreamBroken, UpstreamError, UpstreamStatus
 from ..neutral import Event, Failure, UsageReport
 from ..types import GATEWAY_PREFIXES, HOP_BY_HOP, Call, Outcome, Record, Usage
 from .explain import describe
+
+log = logging.getLogger(__name__)
 
 RawHeader = tuple[bytes, bytes]
 
@@ -114,6 +117,9 @@ def read_events(dialect: Dialect, body: bytes) -> Sequence[Event]:
         events = dialect.read_answer(body)
     except ValueError as error:
         raise StreamBroken("the provider's answer can't be understood") from error
+    except Exception as error:  # a dialect may be a plugin's
+        log.exception("dialect %s failed on a provider's answer", dialect.name)
+        raise UpstreamError("the dialect's plugin failed on the provider's answer") from error
     for event in events:
         if isinstance(event, Failure):
             raise event.error

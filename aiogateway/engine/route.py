@@ -86,7 +86,7 @@ def falls_through(branch: Branch, setback: Setback) -> bool:
     """Whether a failure under `branch` is worth another of its children."""
     if setback.final:
         return False
-    if setback.connection or setback.broken:
+    if setback.connection or (setback.broken and not setback.policy):
         return True
     codes = branch.on_status_codes
     if codes is None:
@@ -242,12 +242,10 @@ class _Walk:
             return node.circuit is not None and self._target_open(node)
         if node.mode is Mode.CONDITIONAL and not any(map(self._is_open, find_leaves(node))):
             return False  # known without a look at the request
-        usable = False
-        for child in self._find_usable(node):
-            if not self._is_open(child):
-                return False
-            usable = True
-        return usable
+        usable = list(self._find_usable(node))
+        if not usable:  # no condition matches: the request's fault is not hidden behind a circuit
+            return False
+        return all(map(self._is_open, usable))
 
     def _find_usable(self, branch: Branch) -> Iterator[Tree]:
         if branch.mode is Mode.FALLBACK:

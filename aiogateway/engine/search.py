@@ -15,6 +15,7 @@ from ..config.conditions import Facts
 from ..config.tree import Tree
 from ..contracts import Admission
 from ..errors import (
+    AnswerDiffers,
     ClientStalled,
     ConfigError,
     FirstTokenTimeout,
@@ -28,7 +29,6 @@ from ..errors import (
 from ..retries.exponential import MAX_WAIT
 from ..types import Call, CircuitRules, Target
 from .route import Setback, walk
-from .transcript import Divergence
 
 if TYPE_CHECKING:
     from .attempt import Tools
@@ -119,7 +119,7 @@ class Search(Generic[T]):
         was answering, nor is it that the answer was another one.
         """
         target = self._serving
-        if target is None or target.circuit is None or isinstance(error, TotalTimeout | Divergence):
+        if target is None or target.circuit is None or isinstance(error, TotalTimeout | AnswerDiffers):
             return
         if counts(error, target):
             self._tools.breakers.fail(target.circuit_key, target.circuit, Admission.CLOSED)
@@ -244,4 +244,4 @@ def counts(error: GatewayError, target: Target) -> bool:
     if isinstance(error, UpstreamStatus):
         codes = target.circuit.status_codes if target.circuit is not None else None
         return error.status >= 500 and (codes is None or error.status in codes)
-    return isinstance(error, UpstreamError)
+    return isinstance(error, UpstreamError) and not isinstance(error, AnswerDiffers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..errors import StreamBroken
+from ..errors import AnswerDiffers
 from ..neutral import Begin, Event, Finish, Opaque, Reasoning, Text, ToolCall
 
 TEXT_LIMIT = 1 << 20
@@ -14,10 +14,6 @@ TEXT_LIMIT = 1 << 20
 # Inside a JSON string a quote is escaped, so no text can imitate these.
 _INDEX = re.compile(rb'"index":\s*([0-9]{1,9})')
 _CALL = re.compile(rb'"(?:tool_calls":\s*\[|function_call":)\s*\{')
-
-
-class Divergence(StreamBroken):
-    """The other target's answer is not the one that was begun. That is no fault of the target's."""
 
 
 class Transcript:
@@ -83,7 +79,7 @@ class Transcript:
 class Continuation:
     """Drops from another target's answer what the client already has.
 
-    Raises Divergence when the answer differs from it: two texts are never spliced.
+    Raises AnswerDiffers when the answer differs from it: two texts are never spliced.
     """
 
     __slots__ = ("_at", "_finished", "_sent", "_thought")
@@ -120,17 +116,17 @@ class Continuation:
         known = min(len(sent) - at, len(text))
         if known:
             if not sent.startswith(text[:known], at):
-                raise Divergence("the other target's answer differs from what was already sent")
+                raise AnswerDiffers("the other target's answer differs from what was already sent")
             self._at[index] = at + known
             text = text[known:]
         if text:
             if index in self._finished:
-                raise Divergence("the other target's answer is longer than the one that was already finished")
+                raise AnswerDiffers("the other target's answer is longer than the one that was already finished")
             yield Text(text, index)
 
     def _demand_whole(self, index: int) -> None:
         if self._at.get(index, 0) < len(self._sent.get(index, "")):
-            raise Divergence("the other target's answer is shorter than what was already sent")
+            raise AnswerDiffers("the other target's answer is shorter than what was already sent")
 
     def _is_caught_up(self) -> bool:
         return all(self._at[index] == len(text) for index, text in self._sent.items())

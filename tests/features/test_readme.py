@@ -20,10 +20,12 @@ import pytest
 
 import aiogateway
 from aiogateway import errors
-from aiogateway.config.model import FIELDS, State
-from aiogateway.engine.replies import own_headers
-from aiogateway.settings import describe_settings
-from aiogateway.types import Attempt, Call, Trace
+from aiogateway.config.model import FIELD_TABLE, FIELDS, Mode
+from aiogateway.config.operators import OPERATORS
+from aiogateway.config.parse import parse_config
+from aiogateway.engine.replies import own_headers, write_error
+from aiogateway.settings import Settings, describe_settings
+from aiogateway.types import Attempt, Call, CircuitRules, Deadlines, Origin, Recovery, Retry, Trace
 from tests.clients.gateway import serving
 from tests.clients.upstream import TEXT, Upstream
 from tests.docs import generate_sections
@@ -141,16 +143,41 @@ def check_openai(output: str, upstream: Upstream) -> None:
     assert upstream.last.headers["authorization"] == "Bearer sk-caller"
 
 
-def check_config(output: str, upstream: Upstream) -> None:
+def check_fallback(output: str, upstream: Upstream) -> None:
+    explained = r"config\.targets\[0\] tried: 503 after \S+ ms; config\.targets\[1\] tried: 200 after \S+ ms"
+    assert re.search(rf"^x-aiogateway-explain: {explained}\r?$", output, re.MULTILINE)
+    assert re.search(r"^x-portkey-last-used-option-index: config\.targets\[1\]\r?$", output, re.MULTILINE)
+    told = re.search(rf"`({explained})`", " ".join(read_text().split()))
+    assert told
+    check_answer(output.splitlines()[-1], upstream)
+
+
+def check_recovery(output: str, upstream: Upstream) -> None:
+    text, (comment, done) = read_stream(output)
+    assert (text, done) == ("You said: Ahoy", "[DONE]")
+    assert f"`{comment}`" in " ".join(read_text().split())
+    chunks = [json.loads(line.removeprefix("data: ")) for line in output.splitlines() if '"delta"' in line]
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-2:] == [None, "stop"]
+
+
+def check_mistakes(output: str, upstream: Upstream) -> None:
+    assert json.loads(output) == json.loads(read_block("answer-mistakes").text)
+
+
+def check_answer(output: str, upstream: Upstream) -> None:
     (choice,) = json.loads(output)["choices"]
-    assert (choice["message"]["content"], choice["finish_reason"]) == ("You said:", "length")
+    assert choice["message"]["content"] == "You said: Ahoy"
 
 
 CURL: dict[str, Callable[[str, Upstream], None]] = {
     "curl-mock": check_mock,
     "curl-mock-cut": check_mock_cut,
     "curl-openai": check_openai,
-    "curl-config": check_config,
+    "curl-fallback": check_fallback,
+    "curl-recovery": check_recovery,
+    "curl-mistakes": check_mistakes,
+    "curl-old": check_answer,
 }
 
 
@@ -216,21 +243,59 @@ def post(url: str, body: dict[str, Any], **headers: str) -> Any:
         return json.load(answer)
 
 
-@named("config")
-def test_config(block: Block, address: str, upstream: Upstream) -> None:
-    config = {**json.loads(block.text), "custom_host": upstream.url}
-    answer = post(
-        f"http://{address}/v1/chat/completions",
-        {"model": "mine", "temperature": 1, "messages": []},
-        x_portkey_config=json.dumps(config),
-        x_team="red",
-        x_other="blue",
-    )
+def move(config: dict[str, Any], url: str) -> dict[str, Any]:
+    """The config with `url` for every host."""
+    moved = {**config, "custom_host": url} if "custom_host" in config else config
+    targets = [move(target, url) for target in config.get("targets", ())]
+    return {**moved, "targets": targets} if targets else moved
+
+
+def ask(address: str, config: dict[str, Any], body: dict[str, Any], **headers: str) -> None:
+    url = f"http://{address}/v1/chat/completions"
+    answer = post(url, {"messages": [], **body}, x_portkey_config=json.dumps(config), **headers)
     assert answer["choices"][0]["message"]["content"] == TEXT
+
+
+def test_config_target(address: str, upstream: Upstream) -> None:
+    config = move(json.loads(read_block("config-target").text), upstream.url)
+    ask(address, config, {"model": "mine", "temperature": 1}, x_team="red", x_other="blue")
     seen = upstream.last
     assert (seen.headers["authorization"], seen.headers["x-team"]) == ("Bearer sk-yours", "red")
     assert "x-other" not in seen.headers
     assert (seen.json["model"], seen.json["temperature"]) == ("gpt-4o-mini", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "model"),
+    [
+        ({"model": "m", "max_tokens": 2000}, {"x_portkey_metadata": '{"plan": "paid"}'}, "gpt-4o"),
+        ({"model": "m", "max_tokens": 1000}, {"x_portkey_metadata": '{"plan": "paid"}'}, "gpt-4o-mini"),
+        ({"model": "gpt-4-turbo"}, {}, "gpt-4o"),
+        ({"model": "m"}, {"x_team": "blue"}, "gpt-4o"),
+        ({"model": "m"}, {"x_team": "green"}, "gpt-4o-mini"),
+    ],
+)
+def test_config_conditional(
+    body: dict[str, Any], headers: dict[str, str], model: str, address: str, upstream: Upstream
+) -> None:
+    ask(address, json.loads(read_block("config-conditional").text), body, **headers)
+    assert upstream.last.json["model"] == model
+
+
+def test_check_accepts_a_virtual_key(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(read_block("seed-azure").text)
+    warning, verdict = run_shell(read_block("check-command").text, tmp_path).splitlines()[:2]
+    assert warning.startswith("warning: virtual_key: 'AZURE_OPENAI_PORTKEY_VIRTUAL_KEY' can't be used")
+    assert verdict == "ok: 1 target"
+
+
+def test_check(tmp_path: Path) -> None:
+    """The output is as in the README, where ``…`` stands for any lines."""
+    (tmp_path / "config.json").write_text(read_block("check-config").text)
+    output = run_shell(read_block("check-command").text, tmp_path)
+    pieces = [re.escape(piece) for piece in re.split(r"^ *…\n", read_block("check-output").text, flags=re.MULTILINE)]
+    assert len(pieces) > 1
+    assert re.fullmatch(r"(?:.*\n)*".join(pieces), output), output
 
 
 # -- what is said is what is so
@@ -242,18 +307,67 @@ def test_the_generated_tables_are_what_the_code_says() -> None:
 
 
 def test_every_config_field_is_explained() -> None:
-    fields = [name.strip("`") for name, _ in read_table("field", "meaning")]
-    assert fields == [name for name, state in FIELDS.items() if state is State.USED]
+    told = [name for row in read_table("field", "meaning") for name in re.findall(r"`([a-z_]+)`", row[0])]
+    assert sorted(told) == sorted(FIELDS)
+    assert all(field.meaning for field in FIELD_TABLE)
+
+
+def list_known(name: str, path: str) -> list[str]:
+    """The fields that the parser knows of the object at `path`: it lists them when it meets another."""
+    wrong: dict[str, Any] = {"zzzzzzzzzz": 1}
+    for key in reversed(path.split(".")):
+        wrong = {key: wrong}
+    with pytest.raises(errors.ConfigError) as caught:
+        parse_config(json.dumps(wrong), origin=Origin.REQUEST, source="config", options={})
+    (known,) = re.findall(
+        rf"{re.escape(path)}\.zzzzzzzzzz: is not a field of {name} \(there are: (.*?)\)", str(caught.value)
+    )
+    return [f"{path}.{field}" for field in known.split(", ")]
+
+
+def test_every_part_of_a_config_is_explained() -> None:
+    told = [name.strip("`") for name, _, _ in read_table("part", "default", "meaning")]
+    objects = ("strategy", "strategy.cb_config", "retry", "timeouts", "stream_recovery", "cache")
+    known = [field for path in objects for field in list_known(path.rpartition(".")[2], path)]
+    assert len(told) == len(set(told))
+    assert set(told) == set(known)
+
+
+def test_the_defaults_of_a_config_are_what_is_said() -> None:
+    told = {name.strip("`"): default for name, default, _ in read_table("part", "default", "meaning")}
+    retry, circuit, deadlines = Retry(), CircuitRules(), Deadlines()
+    timeouts = {f"timeouts.{name}": getattr(deadlines, name) for name in Deadlines.__struct_fields__ if name != "unary"}
+    assert {name: told[name] for name in timeouts} == {name: f"`{1000 * s:.0f}`" for name, s in timeouts.items()}
+    assert f"(else `{1000 * deadlines.unary:.0f}`)" in read_text()
+    assert re.findall(r"\d+", told["retry.on_status_codes"]) == list(map(str, retry.on_status_codes))
+    assert told["retry.use_retry_after_header"] == f"`{str(retry.use_retry_after).lower()}`"
+    assert told["retry.policy"] == f"`{retry.policy}`"
+    assert told["stream_recovery.attempts"] == f"`{Recovery().attempts}`"
+    assert told["strategy.cb_config.failure_threshold"] == f"`{circuit.failures}`"
+    assert told["strategy.cb_config.minimum_requests"] == f"`{circuit.minimum_requests}`"
+    assert told["strategy.cb_config.cooldown_interval"] == f"`{1000 * circuit.cooldown:.0f}`"
+    assert f"`max_attempts` ({Settings().max_attempts})" in read_text()
+
+
+def test_every_strategy_and_every_operator_is_explained() -> None:
+    assert [name.strip("`") for name, _ in read_table("`strategy.mode`", "who is asked")] == list(Mode)
+    told = {name for row in read_table("operator", "matches") for name in re.findall(r"`(\$[a-z]+)`", row[0])}
+    assert told == {*OPERATORS, "$and", "$or"}
 
 
 def test_every_answer_header_is_explained() -> None:
     call = Call(id="c", trace=Trace(id="t"), received=0, clock=0, method="POST", route="/", dropped_params=("user",))
-    call.attempts.append(Attempt(target="config", provider="mock", model="m", start=0))
+    call.explain = True
+    call.attempts += [
+        Attempt(target=f"config{one}", provider="mock", model="m", start=0) for one in ("", ".targets[1]")
+    ]
     sent = {name.decode(): value.decode() for name, value in own_headers(call)}
+    refused = {name.decode(): value.decode() for name, value in write_error(call, errors.UpstreamError("x"), None)[1]}
     told = {name.strip("`"): text for name, text in read_table("header", "value")}
-    assert told.keys() == sent.keys()
+    assert told.keys() == (sent.keys() | refused.keys()) - {"content-type"}
     for name in ("x-portkey-retry-attempt-count", "x-portkey-cache-status", "x-portkey-last-used-option-index"):
         assert f"`{sent[name]}`" in told[name]
+    assert f"`{refused['x-should-retry']}`" in told["x-should-retry"]
 
 
 def test_the_variable_of_a_setting_is_what_the_rule_says() -> None:
@@ -276,7 +390,7 @@ def list_errors(kind: type[errors.GatewayError] = errors.GatewayError) -> dict[s
 def test_every_error_a_caller_can_get_is_explained_with_its_status() -> None:
     known = list_errors()
     told: set[str] = set()
-    for _, before, after in read_table("what breaks", "before the first token", "after it"):
+    for _, _, before, after in read_table("what breaks", "what is tried", "before the first token", "after it"):
         for part in f"{before};{after}".split(";"):
             codes = re.findall(r"`([a-z_]+)`", part)
             status = re.match(r"\s*(\d{3}) `", part)
@@ -311,4 +425,6 @@ def floor_of(name: str) -> int:
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", read_text())
     assert links
+    titles = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", read_text(), re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", read_text())) <= titles
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

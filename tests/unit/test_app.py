@@ -177,6 +177,8 @@ def test_a_default_is_read_as_ours() -> None:
         ({"provider": "mock", "mock_txt": "x"}, "mock_txt"),
         ({"provider": "mock", "override_params": 7}, "override_params"),
         ({"provider": 7, "request_timeout": -1}, "request_timeout"),
+        ({"virtual_key": "vk-1"}, "virtual_key: 'vk-1' can't be used"),
+        ({"override_params": {"model": "m"}}, "names no provider"),
     ],
 )
 def test_a_wrong_default_names_the_setting_and_the_field(config: dict[str, Any], says: str) -> None:

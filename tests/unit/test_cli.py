@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import re
 import subprocess
@@ -15,10 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aiogateway import app, cli, hookspecs, plugins, settings
-from aiogateway.errors import GatewayError, PluginError
+from aiogateway.config.parse import parse_config
+from aiogateway.dialects.failures import write_error_body
+from aiogateway.errors import ConfigError, GatewayError, PluginError
 from aiogateway.hookspecs import hookimpl
 from aiogateway.plugins import DEFAULT_PLUGINS
+from aiogateway.providers.mock import Mock
+from aiogateway.providers.openai import OpenAI
 from aiogateway.settings import PluginSettings, Settings
+from aiogateway.types import Origin
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +154,125 @@ def test_plugins_are_listed_with_where_they_are_from() -> None:
     assert head == ["PLUGIN", "DISTRIBUTION", "HOOKS"]
     assert [row[0] for row in rows] == list(DEFAULT_PLUGINS)
     assert all(row[1].startswith("aiogateway ") and row[2].startswith("register_") for row in rows)
+
+
+# ---------------------------------------------------------------- check
+
+
+def check(tmp_path: Path, config: Any, *flags: str, settings: str = "") -> Result:
+    file = tmp_path / "config.json"
+    file.write_text(config if isinstance(config, str) else json.dumps(config))
+    if settings:
+        (tmp_path / "settings.yaml").write_text(settings)
+        flags = (*flags, "--config", str(tmp_path / "settings.yaml"))
+    return invoke("check", *flags, str(file), environ={"AIOGATEWAY_PLUGINS": ""})
+
+
+BOTH = {"strategy": {"mode": "fallback"}, "targets": [{"provider": "mock"}, {"provider": "openai"}]}
+
+
+def test_check_says_that_a_config_is_fine(tmp_path: Path) -> None:
+    result = check(tmp_path, BOTH)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "ok: 2 targets\n", "")
+    assert check(tmp_path, {"provider": "mock"}).stdout == "ok: 1 target\n"
+
+
+def test_check_prints_what_a_call_would_be_told(tmp_path: Path) -> None:
+    config = {"strategy": {"mode": "fallback"}, "targets": [{"provider": "mokc"}, {"provider": "mock", "retry": {}}]}
+    result = check(tmp_path, config)
+    assert result.exit_code == 1
+    first, second = result.stdout.splitlines()
+    assert first.startswith("path: targets,0,provider, message: no provider is called 'mokc'; did you mean 'mock'?")
+    assert second.startswith("path: targets,1,retry,attempts, message: ")
+    with pytest.raises(ConfigError) as caught:
+        parse_config(
+            json.dumps(config),
+            origin=Origin.REQUEST,
+            source="x-portkey-config",
+            options={"mock": Mock().options, "openai": OpenAI().options},
+        )
+    told = json.loads(write_error_body(caught.value))["errors"]
+    assert told == result.stdout.splitlines()
+
+
+def test_check_warns_and_is_content(tmp_path: Path) -> None:
+    result = check(tmp_path, {"virtual_key": "vk", "cache": {"mode": "simple"}})
+    assert result.exit_code == 0
+    first, second, last = result.stdout.splitlines()
+    assert first == "warning: cache: has no effect yet: nothing is cached"
+    assert second.startswith("warning: virtual_key: 'vk' can't be used")
+    assert last == "ok: 1 target"
+    assert check(tmp_path, {"retry": {"attempts": 1}}).stdout.startswith("warning: names no provider")
+
+
+def test_check_explains_without_a_secret(tmp_path: Path) -> None:
+    result = check(tmp_path, {"provider": "openai", "api_key": "canary"}, "--explain")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("ok: 1 target\nconfig: openai\n    api_key: ***  [own]\n")
+    assert "canary" not in result.output
+
+
+def test_check_reads_standard_input() -> None:
+    for arguments in (("check", "-"), ("check", "--", "-")):
+        result = CliRunner().invoke(cli.main, arguments, input=json.dumps(BOTH), env={"AIOGATEWAY_PLUGINS": ""})
+        assert (result.exit_code, result.stdout) == (0, "ok: 2 targets\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "path: , message: x-portkey-config is not valid JSON"),
+        ("[]", "path: , message: x-portkey-config must be a JSON object"),
+        ("", "path: , message: x-portkey-config must be a JSON object"),
+        ("pc-abc", "the slug pc-abc"),
+    ],
+)
+def test_check_of_what_is_no_config(tmp_path: Path, text: str, says: str) -> None:
+    result = check(tmp_path, text)
+    assert result.exit_code == 1
+    assert says in result.stdout
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_check_of_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b'{"name": "\xff"}')
+    result = invoke("check", str(tmp_path / "config.json"), environ={"AIOGATEWAY_PLUGINS": ""})
+    assert (result.exit_code, "not valid JSON" in result.stdout) == (1, True)
+
+
+def test_check_of_a_file_that_can_not_be_read(tmp_path: Path) -> None:
+    for file in (tmp_path / "nowhere.json", tmp_path):
+        result = invoke("check", str(file), environ={"AIOGATEWAY_PLUGINS": ""})
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"Error: {file}: can't be read: ")
+
+
+def test_check_knows_the_settings(tmp_path: Path) -> None:
+    retried = {**BOTH, "retry": {"attempts": 3}}
+    assert check(tmp_path, retried).exit_code == 0
+    bounded = check(tmp_path, retried, settings="max_attempts: 5\n")
+    assert (bounded.exit_code, "8 upstream attempts" in bounded.stdout) == (1, True)
+    assert (
+        "deadlines.idle: 9 s  [settings]" in check(tmp_path, BOTH, "--explain", settings="deadlines: {idle: 9}").stdout
+    )
+    late = check(tmp_path, retried, settings="deadlines: {first_token: 5, total: 20}\nretry_wait: 2\n")
+    assert "warning: targets[1]: may come too late: a call is over after 20 s" in late.stdout
+    ours = check(
+        tmp_path,
+        {**BOTH, "custom_host": "http://127.0.0.1:9"},
+        settings="providers: {openai: {api_key: canary}, mock: {api_key: canary}}\n",
+    )
+    assert ours.exit_code == 1
+    assert [line.partition(", message")[0] for line in ours.stdout.splitlines()] == ["path: custom_host"] * 2
+    assert "canary" not in ours.output
+
+
+def test_check_with_wrong_settings_is_one_line_and_status_2(tmp_path: Path) -> None:
+    result = check(tmp_path, BOTH, settings="prot: 1\n")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+
+
+# ---------------------------------------------------------------- demo
 
 
 def test_the_demo_streams_and_says_where_to_go_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from aiogateway.config.mistakes import join_errors
 from aiogateway.dialects.failures import (
     MESSAGE_LIMIT,
     describe,
@@ -14,7 +15,7 @@ from aiogateway.dialects.failures import (
     read_failure_body,
     write_error_body,
 )
-from aiogateway.errors import ConfigError, GatewayError, StreamBroken, UpstreamStatus
+from aiogateway.errors import ConfigError, GatewayError, Overloaded, StreamBroken, UpstreamStatus
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,15 @@ def test_reading_a_body() -> None:
 
 
 def test_our_own_errors_have_both_shapes() -> None:
+    body = orjson.loads(write_error_body(Overloaded("too much")))
+    assert body == {
+        "error": {"message": "too much", "type": "gateway_error", "param": None, "code": "overloaded"},
+        "status": "failure",
+        "message": "too much",
+    }
+
+
+def test_a_config_error_also_has_portkeys_list() -> None:
     body = orjson.loads(write_error_body(ConfigError("must be a string", path="targets[1].provider")))
     assert body == {
         "error": {
@@ -111,7 +121,30 @@ def test_our_own_errors_have_both_shapes() -> None:
         },
         "status": "failure",
         "message": "targets[1].provider: must be a string",
+        "errors": ["path: targets,1,provider, message: must be a string"],
     }
+
+
+def test_every_mistake_of_a_config_has_a_line() -> None:
+    body = orjson.loads(
+        write_error_body(
+            join_errors(
+                [
+                    ConfigError("too many attempts"),
+                    ConfigError("is bad", path="targets[1].targets[10].retry.on_status_codes[0]"),
+                    ConfigError("is given twice", path="x-portkey-config"),
+                ]
+            )
+        )
+    )
+    assert body["errors"] == [
+        "path: , message: too many attempts",
+        "path: targets,1,targets,10,retry,on_status_codes,0, message: is bad",
+        "path: x-portkey-config, message: is given twice",
+    ]
+    assert body["message"] == body["error"]["message"]
+    assert all(part in body["message"] for part in ("3 mistakes", "too many", "codes[0]: is bad", "given twice"))
+    assert body["error"]["param"] is None
 
 
 def test_a_providers_json_body_stays_as_it_is() -> None:

@@ -7,16 +7,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
+from aiogateway.config.model import Mode
+from aiogateway.config.tree import Branch, Tree
 from aiogateway.contracts import Answer, Dialect, Provider
 from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aiogateway.engine.attempt import Tools
+from aiogateway.engine.breaker import LocalBreakers
 from aiogateway.engine.buffers import Buffers
 from aiogateway.engine.dial import Place
 from aiogateway.engine.pipeline import Pipeline
+from aiogateway.engine.search import Try
 from aiogateway.engine.transport import Pool, Upstream
 from aiogateway.providers.openai import OpenAI
 from aiogateway.registry import Registry
+from aiogateway.retries.exponential import Exponential
 from aiogateway.types import Deadlines, Endpoint, Headers, Host, Origin, Record, Route, Target, UpstreamRequest
 from tests.unit.engine.fakes import FakeTransport
 
@@ -58,7 +63,8 @@ class Scripted(OpenAI):
     base_url = "local:scripted"
     models = ("m",)
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, name: str | None = None) -> None:
+        self.name = name or self.name
         self.replies = list(replies)
         self.asked: list[UpstreamRequest] = []
 
@@ -180,14 +186,16 @@ class Books:
 
 
 def make_pipeline(*providers: Any, pool: Any = None, **options: Any) -> Pipeline:
-    """A pipeline over `providers`. `options` are those of Tools, and `observers`."""
+    """A pipeline over `providers`. `options` are those of Tools, `observers`, and `retry_wait`: the first one."""
     dialects: Mapping[str, Dialect] = {
         dialect.name: dialect for dialect in (OpenAIChat(), OtherChat(), OpenAIEmbeddings())
     }
     known: dict[str, Provider] = {provider.name: provider for provider in (OpenAI(), *providers)}
-    registry = Registry(providers=known, dialects=dialects, observers=options.pop("observers", ()))
+    policies = {"exponential": Exponential(options.pop("retry_wait", 0.001))}
+    observers = options.pop("observers", ())
+    registry = Registry(providers=known, dialects=dialects, retry_policies=policies, observers=observers)
     settings: dict[str, Any] = {"buffers": Buffers(1 << 24), "unary_buffer": 1 << 16, "max_event": 1 << 16}
-    settings |= {"check_streams": False, **options}
+    settings |= {"check_streams": False, "breakers": LocalBreakers(), "draw": lambda: 0.5, **options}
     tools = Tools(registry, cast(Pool, pool or Wires()), cast(Any, None), **settings)
     return Pipeline(tools, Books())
 
@@ -196,3 +204,18 @@ def make_target(provider: str = "scripted", **changes: Any) -> Target:
     if provider == "openai":
         changes.setdefault("host", Host("http://up.example/v1", Origin.REQUEST, "x-portkey-custom-host"))
     return Target(**{"path": "config", "provider": provider, "deadlines": Deadlines(), **changes})
+
+
+def make_try(target: Target, *, made: int = 0, waited: float = 0.0, until: float = 1e9) -> Try:
+    return Try(target, made, waited, until)
+
+
+def make_fallback(*children: Tree, **changes: Any) -> Branch:
+    return Branch(**{"path": "config", "mode": Mode.FALLBACK, "children": children, **changes})
+
+
+def make_targets(*providers: str, **changes: Any) -> tuple[Target, ...]:
+    """A target for each provider, as a fallback has them."""
+    return tuple(
+        make_target(provider, path=f"config.targets[{number}]", **changes) for number, provider in enumerate(providers)
+    )

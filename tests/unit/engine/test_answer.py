@@ -6,13 +6,13 @@ from typing import Any
 import orjson
 import pytest
 
-from aiogateway.engine.answer import conclude, find_length, give_answer
+from aiogateway.engine.answer import find_length, give_answer
 from aiogateway.engine.attempt import Opened, open_attempt
 from aiogateway.engine.pipeline import Pipeline
 from aiogateway.errors import ClientStalled, StreamBroken
-from aiogateway.types import Attempt, Call, Outcome, Usage
+from aiogateway.types import Call, Outcome, Recovery, Usage
 from tests.unit.engine.fakes import DONE, FakeSink, FakeWatch, event, make_call, make_request, usage_event
-from tests.unit.engine.kit import JSON, SSE, Foreign, Reply, Scripted, make_pipeline, make_target, say
+from tests.unit.engine.kit import JSON, SSE, Foreign, Reply, Scripted, make_pipeline, make_target, make_try, say
 
 A, STOP = event("a"), event("", "stop")
 WHOLE = orjson.dumps({
@@ -50,7 +50,7 @@ async def open_scene(
     pipeline = make_pipeline(provider, **options)
     call = make_call()
     request = make_request({"model": "m", "messages": [], **(body or {})})
-    opened = await open_attempt(pipeline.tools, call, request, make_target(provider.name), 1e9, ())
+    opened = await open_attempt(pipeline.tools, call, request, (), make_try(make_target(provider.name)))
     scene = Scene(pipeline, call, opened, FakeSink(room))
     opened.watch.stop()
     opened.watch = scene.watch  # type: ignore[assignment]
@@ -185,12 +185,8 @@ async def test_a_translated_answer_is_ours() -> None:
 
 
 async def test_a_foreign_answer_that_makes_no_sense_is_a_failed_attempt() -> None:
-    scene = await open_scene(say(b"<html>"), foreign=True)
-    with pytest.raises(StreamBroken):
-        await scene.give()
-    assert not scene.sink.started
-    attempt = scene.opened.attempt
-    assert (attempt.outcome, attempt.error, attempt.closed_by) == (Outcome.FAILED, "stream_truncated", "upstream")
+    with pytest.raises(StreamBroken, match="can't be understood"):
+        await open_scene(say(b"<html>"), foreign=True)
 
 
 @pytest.mark.parametrize("echo", ["reset", "cancel"])
@@ -256,10 +252,8 @@ async def test_a_large_answer_that_is_cut_must_not_look_whole() -> None:
 
 
 async def test_a_large_foreign_answer_cant_be_translated() -> None:
-    scene = await open_scene(say(*[b"x" * 50] * 6), foreign=True, unary_buffer=100)
     with pytest.raises(StreamBroken, match="over 100 bytes"):
-        await scene.give()
-    assert scene.opened.attempt.outcome is Outcome.FAILED
+        await open_scene(say(*[b"x" * 50] * 6), foreign=True, unary_buffer=100)
 
 
 async def test_a_stalled_client_of_a_large_answer() -> None:
@@ -286,13 +280,87 @@ def test_find_length(headers: list[tuple[bytes, bytes]], length: int | None) -> 
     assert find_length(headers) == length
 
 
-def test_conclude() -> None:
-    for error, outcome, closed_by in [
-        (None, Outcome.OK, "upstream"),
-        (STALLED, Outcome.CLIENT_STALLED, "gateway"),
-        (StreamBroken("x"), Outcome.TRUNCATED, "upstream"),
-    ]:
-        call, attempt = make_call(), Attempt(target="config", provider="p", model="m", start=0)
-        conclude(call, attempt, error)
-        assert (call.outcome, attempt.outcome, attempt.closed_by) == (outcome, outcome, closed_by)
-        assert call.error == attempt.error == (error and error.code)
+# --- breaks that others may mend ---
+
+
+async def give_watched(reply: Reply, *, foreign: bool = False, explain: bool = False, **body: Any) -> Any:
+    """A stream whose target wants recovery; also what was returned."""
+    provider = Foreign(reply) if foreign else Scripted(reply)
+    pipeline = make_pipeline(provider)
+    call = make_call(explain=explain)
+    target = make_target(provider.name, recovery=Recovery(attempts=3), path="config.targets[4]")
+    request = make_request({"model": "m", "messages": [], "stream": True, **body})
+    opened = await open_attempt(pipeline.tools, call, request, (), make_try(target))
+    scene = Scene(pipeline, call, opened, FakeSink())
+    try:
+        return scene, *await give_answer(pipeline.tools, call, opened, scene.sink)
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_break_that_others_may_mend_is_handed_back_and_not_said(foreign: bool) -> None:
+    scene, error, broken = await give_watched(say(A, headers=SSE, cut=True), foreign=foreign, n=2)
+    assert isinstance(error, StreamBroken)
+    assert (broken.error, broken.recovery.attempts, broken.path) == (error, 3, "config.targets[4]")
+    assert (broken.choices, broken.client.name, broken.envelope.id) == (2, "openai_chat", "call-1")
+    assert broken.transcript.texts() == {0: "a"}
+    assert not scene.sink.ended
+    assert b"error" not in scene.sink.written
+    call, attempt = scene.call, scene.opened.attempt
+    assert (call.outcome, attempt.outcome, attempt.error) == (
+        Outcome.TRUNCATED, Outcome.TRUNCATED, "stream_truncated"
+    )  # fmt: skip
+    assert call.sent == len(scene.sink.written)
+
+
+async def test_the_envelope_of_a_translated_answer_is_one_for_all_who_end_it() -> None:
+    scene, _, broken = await give_watched(say(A, headers=SSE, cut=True), foreign=True)
+    chunk = orjson.loads(scene.sink.written.removeprefix(b"data: "))
+    assert chunk["created"] == broken.envelope.created
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_clean_end_hands_nothing_back(foreign: bool) -> None:
+    scene, error, broken = await give_watched(say(A, STOP, DONE, headers=SSE), foreign=foreign, explain=True)
+    assert (error, broken, scene.call.outcome, scene.call.recovery) == (None, None, Outcome.OK, None)
+    head, _, comment = scene.sink.written.partition(DONE)
+    assert comment.startswith(b": config.targets[4] tried: 200")
+    assert comment.endswith(b"\n\n")
+    assert head
+    assert scene.sink.headers[b"x-aiogateway-explain"].startswith(b"config.targets[4] tried: 200")
+    assert scene.call.sent == len(scene.sink.written)
+
+
+async def test_nobody_asked_why() -> None:
+    scene, _, _ = await give_watched(say(A, STOP, DONE, headers=SSE))
+    assert scene.sink.written == A + STOP + DONE
+
+
+async def test_what_is_in_the_way_of_recovery_is_noted_in_the_call() -> None:
+    calling = event().replace(b'"content":"hi"', b'"tool_calls":[{"index":0,"function":{"name":"f"}}]')
+    scene, error, broken = await give_watched(say(A, calling, headers=SSE, cut=True))
+    assert isinstance(error, StreamBroken)
+    assert (broken, scene.call.recovery, scene.sink.ended) == (None, "tool_call", True)
+    assert b"stream_truncated" in scene.sink.written
+
+
+async def test_a_stalled_clients_stream_is_nobodys_to_mend() -> None:
+    scene = await open_scene(say(A, STOP, headers=SSE, hang=True), body={"stream": True}, room=1)
+    giving = asyncio.create_task(give_answer(scene.pipeline.tools, scene.call, scene.opened, scene.sink))
+    await settle_down()
+    await scene.stall()
+    error, broken = await giving
+    assert (error, broken) == (STALLED, None)
+    scene.opened.close()
+
+
+async def test_what_broke_a_whole_answer_off_is_returned() -> None:
+    scene = await open_scene(say(*[b"x" * 50] * 6, cut=True), unary_buffer=100)
+    error, broken = await give_answer(scene.pipeline.tools, scene.call, scene.opened, scene.sink)
+    assert isinstance(error, StreamBroken)
+    assert broken is None
+    scene.opened.close()
+    scene = await open_scene(say(WHOLE))
+    assert await give_answer(scene.pipeline.tools, scene.call, scene.opened, scene.sink) == (None, None)
+    scene.opened.close()

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.engine import attempt as module
 from aiogateway.engine.attempt import Opened, Tools, open_attempt, split_url, write_head
 from aiogateway.engine.dial import Place
@@ -31,12 +32,13 @@ from aiogateway.types import (
     Lane,
     Origin,
     Outcome,
+    Recovery,
     Secret,
     Target,
     UpstreamRequest,
 )
 from tests.unit.engine.fakes import DONE, event, make_call, make_request
-from tests.unit.engine.kit import SSE, Foreign, Scripted, Wires, hang, make_pipeline, make_target, say
+from tests.unit.engine.kit import SSE, Foreign, Scripted, Wires, hang, make_pipeline, make_target, make_try, say
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 REFUSAL = say(b'{"error":{"message":"Unknown parameter: stream_options"}}', status=400)
@@ -48,7 +50,7 @@ async def attempt(
     request = make_request({"model": "m", "messages": [], **body})
     tools = pipeline.tools
     end = tools.loop.time() + 60 if until is None else until
-    return await open_attempt(tools, call or make_call(), request, target, end, ())
+    return await open_attempt(tools, call or make_call(), request, (), make_try(target, until=end))
 
 
 async def fails(pipeline: Pipeline, target: Target, **options: Any) -> tuple[GatewayError, Attempt]:
@@ -92,7 +94,7 @@ async def test_observers_are_told_of_the_attempt() -> None:
     pipeline = make_pipeline(Scripted(say(b"{}")))
     call = make_call()
     observers: Any = (Watching(), Watching())
-    opened = await open_attempt(pipeline.tools, call, make_request({}), make_target(), 1e9, observers)
+    opened = await open_attempt(pipeline.tools, call, make_request({}), observers, make_try(make_target()))
     assert seen == [opened.attempt, opened.attempt]
     opened.close()
 
@@ -208,7 +210,7 @@ async def test_forwarded_headers_replace_the_providers_own() -> None:
     headers = (("user-agent", "theirs"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3"))
     request = make_request({"model": "m"}, headers=headers)
     target = make_target(forward_headers=("user-agent", "x-a", "x-none"))
-    opened = await open_attempt(pipeline.tools, make_call(), request, target, 1e9, ())
+    opened = await open_attempt(pipeline.tools, make_call(), request, (), make_try(target))
     sent = provider.asked[0].headers
     assert [value for name, value in sent if name in ("user-agent", "x-a", "x-b")] == ["theirs", "1", "2"]
     opened.close()
@@ -240,7 +242,9 @@ async def test_an_endpoint_that_is_not_offered() -> None:
     call = make_call()
     request = make_request({"input": "x"}, endpoint=Endpoint.EMBEDDINGS, dialect="openai_embeddings")
     with pytest.raises(Unsupported) as caught:
-        await open_attempt(pipeline.tools, call, request, make_target("foreign", path="config.targets[1]"), 1e9, ())
+        await open_attempt(
+            pipeline.tools, call, request, (), make_try(make_target("foreign", path="config.targets[1]"))
+        )
     assert caught.value.param == "config.targets[1].provider"
     assert (call.attempts[0].outcome, call.attempts[0].closed_by) == (Outcome.FAILED, "gateway")
 
@@ -518,3 +522,77 @@ def test_each_request_has_the_framing_it_needs(
 def test_host_and_length_are_ours_to_say() -> None:
     head = head_of("POST", b"abc", -1, ("host", "evil"), ("content-length", "99"), ("x-a", "é"))
     assert head.split(b"\r\n")[1:] == [b"host: a.example", b"x-a: \xe9", b"content-length: 3", b"", b""]
+
+
+# --- whole bodies, checked ---
+
+
+@pytest.mark.parametrize(("check", "recovery"), [(True, None), (False, Recovery())])
+@pytest.mark.parametrize("body", [b"<html>", b'{"id":', b"[]", b""])
+async def test_a_checked_answer_that_is_no_object_is_a_failed_attempt(
+    check: bool, recovery: Recovery | None, body: bytes
+) -> None:
+    pipeline = make_pipeline(Scripted(say(body)), check_streams=check)
+    error, noted = await fails(pipeline, make_target(recovery=recovery))
+    assert isinstance(error, StreamBroken)
+    assert (noted.outcome, noted.closed_by) == (Outcome.FAILED, "upstream")
+
+
+async def test_an_answer_that_nobody_checks_is_the_clients_to_read() -> None:
+    opened = await attempt(make_pipeline(Scripted(say(b"<html>"))), make_target())
+    assert opened.exchange.body() == b"<html>"
+    opened.close()
+    pipeline = make_pipeline(Scripted(say(b"{" * 50, b"{" * 50)), check_streams=True, unary_buffer=60)
+    opened = await attempt(pipeline, make_target())  # larger than what is kept: it can't be judged
+    assert not opened.exchange.over
+    opened.close()
+
+
+# --- recovery ---
+
+
+@pytest.mark.parametrize(
+    ("recovery", "foreign", "lane", "recoverable"),
+    [
+        (None, False, Lane.FRAMED, False),
+        (Recovery(), False, Lane.CHECKED, True),
+        (Recovery(), True, Lane.TRANSLATED, True),
+        (None, True, Lane.TRANSLATED, False),
+    ],
+)
+async def test_a_stream_that_may_be_recovered_is_looked_at(
+    recovery: Recovery | None, foreign: bool, lane: Lane, recoverable: bool
+) -> None:
+    provider = (Foreign if foreign else Scripted)(say(event(), DONE, headers=SSE))
+    opened = await attempt(make_pipeline(provider), make_target(provider.name, recovery=recovery), stream=True)
+    assert (opened.lane, opened.recoverable) == (lane, recoverable)
+    opened.close()
+
+
+async def test_a_wire_that_cant_be_read_can_not_be_recovered() -> None:
+    class Mute(OpenAIChat):
+        def decoder(self) -> Any:
+            raise self._refuse()
+
+    pipeline = make_pipeline(Scripted(say(event(), DONE, headers=SSE)))
+    dialects = pipeline.tools.registry.dialects
+    assert isinstance(dialects, dict)
+    dialects["openai_chat"] = Mute()
+    opened = await attempt(pipeline, make_target(recovery=Recovery()), stream=True)
+    assert (opened.lane, opened.recoverable) == (Lane.FRAMED, False)
+    opened.close()
+
+
+async def test_a_whole_answer_has_nothing_to_recover() -> None:
+    opened = await attempt(make_pipeline(Scripted(say(b"{}"))), make_target(recovery=Recovery()), stream=True)
+    assert (opened.lane, opened.recoverable) == (Lane.UNARY, False)
+    opened.close()
+
+
+async def test_an_attempt_notes_which_retry_it_is() -> None:
+    call = make_call()
+    pipeline = make_pipeline(Scripted(say(b"{}")))
+    this = make_try(make_target(), made=2, waited=1.5)
+    opened = await open_attempt(pipeline.tools, call, make_request({}), (), this)
+    assert (call.attempts[0].retry, call.attempts[0].waited) == (2, 1.5)
+    opened.close()

@@ -129,23 +129,23 @@ def test_bytes_never_reset_the_total_limit() -> None:
     watch, watched, loop = make_watch()
     sink = FakeSink()
     watch.await_relay(sink, lambda: pytest.fail("not idle"), unexpected)
-    for step in range(250):
+    for step in range(1250):
         watched.beats += 1
         sink.paused = step % 2 == 0
         sink.backlog = step
-        loop.advance(0.5)
+        loop.advance(0.1)
     expect(watched, TotalTimeout, 100, 100 + MAX_TICK)
 
 
 @pytest.mark.parametrize(
     ("limits", "tick"),
     [
-        (Deadlines(idle=2, client_stall=8), 0.5),
-        (Deadlines(idle=8, client_stall=2), 0.5),
-        (Deadlines(idle=120, client_stall=120), 1.0),
+        (Deadlines(idle=0.8, client_stall=8), 0.2),
+        (Deadlines(idle=8, client_stall=0.8), 0.2),
+        (Deadlines(idle=120, client_stall=120), MAX_TICK),
     ],
 )
-def test_ticks_are_a_quarter_of_the_shortest_limit_and_at_most_a_second(limits: Deadlines, tick: float) -> None:
+def test_ticks_are_a_quarter_of_the_shortest_limit_or_of_a_second(limits: Deadlines, tick: float) -> None:
     watch, _, loop = make_watch(limits, until=1000)
     loop.advance(7)
     watch.await_idle()
@@ -222,11 +222,11 @@ def test_a_finished_stream_that_stays_open_is_settled_after_one_quiet_tick() -> 
 
     watch.await_relay(FakeSink(), settle, unexpected)
     watched.beats += 1
-    loop.advance(1 + 2 * PERIOD)
+    loop.advance(MAX_TICK + 2 * PERIOD)
     assert not asked  # there was a byte
     loop.advance(50)
     assert len(asked) == 1
-    assert 2 <= asked[0] <= 2 + 4 * PERIOD
+    assert 2 * MAX_TICK <= asked[0] <= 2 * MAX_TICK + 4 * PERIOD
     assert not watched.failed
     assert silent(loop)
 
@@ -241,7 +241,7 @@ def test_an_unfinished_stream_is_asked_again_and_goes_idle() -> None:
 
     watch.await_relay(FakeSink(), settle, unexpected)
     loop.advance(50)
-    assert len(asked) == 4
+    assert 12 <= len(asked) <= 4 / MAX_TICK
     expect(watched, IdleTimeout, 4, 4 + 4 * PERIOD)
 
 

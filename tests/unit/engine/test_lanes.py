@@ -10,6 +10,7 @@ from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.dialects.openai_responses import OpenAIResponses
 from aiogateway.engine import lanes
 from aiogateway.engine.lanes import CheckedLane, SplicedLane, TranslatedLane, last_blank_line
+from aiogateway.engine.transcript import Transcript
 from aiogateway.errors import GatewayError, IdleTimeout, StreamBroken, UpstreamStatus
 from aiogateway.neutral import Envelope, Failure, Finish, Text, UsageReport
 from aiogateway.testing import split_points
@@ -587,3 +588,172 @@ def test_a_text_that_says_done_ends_nothing(text: str) -> None:
     assert not lane.settled()
     lane.end(None)
     assert lane.verdict.error is not None
+
+
+@pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
+def test_half_a_last_event_that_would_be_an_empty_one_is_dropped(maker: Maker) -> None:
+    for end in range(1, len(b"data: ") + 1):  # openai-python parses every event that has a data field
+        for rest in (B[:end], B[:end] + b"\n"):
+            lane = maker()
+            out = run(lane, [A + rest])
+            assert events_of(out)[0] == A
+            assert len(events_of(out)) == 2, rest
+            assert isinstance(lane.verdict.error, StreamBroken)
+
+
+# --- breaks that others may mend ---
+
+
+def watched(maker: Callable[..., Any], **options: Any) -> tuple[Any, Transcript, list[GatewayError]]:
+    transcript = Transcript()
+    given_up: list[GatewayError] = []
+    return maker(transcript=transcript, give_up=given_up.append, **options), transcript, given_up
+
+
+WATCHED: dict[str, Maker] = {"checked": checked, "translated": translated}
+
+
+def texts_of(out: bytes) -> str:
+    """What a client reads in whole chunks."""
+    chunks = [orjson.loads(data) for frame in events_of(out) if (data := CHAT.data_of(frame)) not in (b"", b"[DONE]")]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
+
+
+@pytest.mark.parametrize("error", [None, IDLE], ids=["clean end", "error"])
+@pytest.mark.parametrize("maker", WATCHED.values(), ids=WATCHED)
+def test_a_break_is_held_back_and_the_transcript_is_what_went_out(maker: Maker, error: GatewayError | None) -> None:
+    body = event("a") + event("bc") + event("def")
+    for line_end in LINE_ENDS.values():
+        whole = body.replace(b"\n", line_end)
+        for end in range(len(whole) + 1):
+            lane, transcript, _ = watched(maker)
+            out = run(lane, [whole[:end]], error)
+            assert b"error" not in out
+            assert texts_of(out) == transcript.texts().get(0, ""), end
+            assert lane.verdict.unsaid
+            assert isinstance(lane.verdict.error, StreamBroken) if error is None else lane.verdict.error is error
+            assert transcript.hindrance is None
+
+
+@pytest.mark.parametrize("maker", WATCHED.values(), ids=WATCHED)
+def test_a_clean_end_has_nothing_unsaid(maker: Maker) -> None:
+    for pieces in split_points(A + STOP + DONE):
+        lane, transcript, given_up = watched(maker)
+        assert run(lane, pieces).endswith(DONE)
+        assert (lane.verdict.error, lane.verdict.unsaid, given_up) == (None, False, [])
+        assert (transcript.texts(), transcript.finished) == ({0: "a"}, {0})
+
+
+@pytest.mark.parametrize("maker", WATCHED.values(), ids=WATCHED)
+@pytest.mark.parametrize("end", [None, IDLE], ids=["clean end", "error"])
+def test_the_first_error_is_given_up_at_once_and_nothing_behind_it_goes_out(
+    maker: Maker, end: GatewayError | None
+) -> None:
+    body = A + BOOM + BOOM.replace(b"boom", b"again") + B + STOP + DONE
+    for pieces in split_points(body):
+        lane, transcript, given_up = watched(maker)
+        out = run(lane, pieces, end)
+        assert texts_of(out) == "a", pieces[0]
+        assert transcript.texts() == {0: "a"}
+        assert b"boom" not in out
+        assert b"[DONE]" not in out
+        assert len(given_up) == 1
+        assert lane.verdict.error is given_up[0]
+        assert lane.verdict.error.message == "boom"
+        assert lane.verdict.unsaid
+
+
+HINDRANCES = {
+    "tool_call": event(tool_calls=1).replace(b'"content":"hi"', b'"tool_calls":[{"index":0,"function":{"name":"f"}}]'),
+    "unsupported": event().replace(b'"content":"hi"', b'"refusal":"no"'),
+}
+
+
+@pytest.mark.parametrize(("hindrance", "frame"), HINDRANCES.items())
+@pytest.mark.parametrize("maker", WATCHED.values(), ids=WATCHED)
+def test_what_cant_be_mended_is_said_as_ever(maker: Maker, hindrance: str, frame: bytes) -> None:
+    for rest, error in ((b"", IDLE), (b"", None), (BOOM, None)):
+        lane, transcript, given_up = watched(maker)
+        out = run(lane, [A + frame, rest], error)
+        assert transcript.hindrance == hindrance
+        assert error_of(out)["message"] == ("boom" if rest else lane.verdict.error.message)
+        assert (lane.verdict.unsaid, given_up) == (False, [])
+
+
+@pytest.mark.parametrize("maker", WATCHED.values(), ids=WATCHED)
+def test_an_error_behind_the_finish_is_none_where_others_could_mend_it(maker: Maker) -> None:
+    lane, _, _ = watched(maker)
+    out = run(lane, [A + STOP + BOOM])
+    assert b"boom" not in out
+    assert out.endswith(DONE)
+    assert (lane.verdict.error, lane.verdict.unsaid) == (None, False)
+
+
+def test_what_stands_beside_an_error_does_not_go_out_and_was_not_said() -> None:
+    beside = event("b", "error", error={"message": "boom"})
+    lane, transcript, given_up = watched(checked)
+    assert texts_of(run(lane, [A + beside])) == "a"
+    assert (transcript.texts(), len(given_up)) == ({0: "a"}, 1)
+    lane, transcript, _ = watched(translated)
+    assert texts_of(run(lane, [A + beside])) == "ab"  # written before the error was reached
+    assert transcript.texts() == {0: "ab"}
+
+
+def test_a_frame_the_decoder_refuses_is_dropped_and_was_not_said() -> None:
+    class Refusing:
+        def feed(self, frame: bytes) -> Iterable[Text]:
+            yield Text("half")
+            raise ValueError("oops")
+
+    for maker in WATCHED.values():
+        lane, transcript, _ = watched(maker)
+        lane._decoder = Refusing()
+        assert lane.feed(A) == b""
+        assert (lane.verdict.malformed, transcript.texts(), transcript.hindrance) == (1, {}, None)
+
+
+@pytest.mark.parametrize("maker", WATCHED.values(), ids=WATCHED)
+def test_after_a_dialects_own_failure_the_transcript_is_not_trusted(maker: Maker) -> None:
+    class Failing:
+        def feed(self, frame: bytes) -> Iterable[Text]:
+            if b'"b"' in frame:
+                raise KeyError("oops")
+            return [Text("a")]
+
+    lane, transcript, _ = watched(maker)
+    lane._decoder = Failing()
+    with pytest.raises(KeyError):
+        lane.feed(A + B)
+    assert transcript.hindrance == "unsupported"
+    assert error_of(lane.end(IDLE))["code"] == "idle_timeout"
+    assert not lane.verdict.unsaid
+    with pytest.raises(StreamBroken):  # too large: of what came before, nothing was noted
+        watched(maker, max_event=10)[0].feed(A)
+
+
+def test_hidden_usage_of_a_stream_that_broke_is_still_read() -> None:
+    lane, _, _ = watched(checked, hide_usage=True)
+    assert run(lane, [A + COUNTED], IDLE) == A
+    assert (lane.verdict.usage, lane.verdict.unsaid) == (USAGE, True)
+
+
+def test_only_choices_that_are_all_finished_are_whole() -> None:
+    for maker in WATCHED.values():
+        lane, transcript, _ = watched(maker, choices=2)
+        run(lane, [A + event("b", index=1) + STOP], IDLE)
+        assert (lane.verdict.unsaid, transcript.finished) == (True, {0})
+
+
+@pytest.mark.parametrize("with_transcript", [True, False])
+def test_checking_keeps_the_bytes_whether_or_not_a_transcript_is_kept(with_transcript: bool) -> None:
+    body = b": hello\n\n" + AZURE + A + B + STOP + COUNTED + DONE
+    for pieces in split_points(body):
+        lane = watched(checked)[0] if with_transcript else checked()
+        assert run(lane, pieces) == body
+
+
+def test_an_error_is_given_up_even_if_nobody_has_to_be_told() -> None:
+    for maker in WATCHED.values():
+        lane = maker(transcript=Transcript())
+        assert texts_of(run(lane, [A + BOOM + B])) == "a"
+        assert lane.verdict.unsaid

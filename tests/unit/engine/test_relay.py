@@ -7,8 +7,8 @@ import pytest
 
 from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.engine.exchange import Exchange
-from aiogateway.engine.lanes import SplicedLane
-from aiogateway.engine.relay import Conduit, Relay
+from aiogateway.engine.lanes import SplicedLane, Verdict
+from aiogateway.engine.relay import Conduit, Epilogue, Relay
 from aiogateway.errors import ClientStalled, GatewayError, IdleTimeout, StreamBroken, UpstreamError
 from tests.unit.engine.fakes import DONE, SSE_HEAD, FakeSink, FakeSource, event, make_exchange
 
@@ -18,14 +18,16 @@ IDLE = IdleTimeout("the provider sent nothing for 1 s")
 STALLED = ClientStalled("the client took nothing for 1 s")
 
 
-def begin(conduit: Conduit | None = None, *, room: int = 1 << 30) -> tuple[Relay, Exchange, FakeSource, FakeSink]:
+def begin(
+    conduit: Conduit | None = None, *, room: int = 1 << 30, epilogue: Epilogue | None = None
+) -> tuple[Relay, Exchange, FakeSource, FakeSink]:
     """A relay right after its commit; `A` is on its way."""
     exchange, source, _ = make_exchange(CHAT)
     exchange.on_head(200, SSE_HEAD)
     exchange.on_read(A, False, None)
     sink = FakeSink(room)
     sink.start(200, [])
-    relay = Relay(asyncio.get_running_loop(), exchange, sink, conduit)
+    relay = Relay(asyncio.get_running_loop(), exchange, sink, conduit, epilogue)
     exchange.attach(relay)
     source.log.clear()
     return relay, exchange, source, sink
@@ -155,6 +157,7 @@ class Breaking:
         self, feed: Exception | None = None, end: Exception | None = None, settled: Exception | None = None
     ) -> None:
         self.feeding, self.ending, self.settling = feed, end, settled
+        self.verdict = Verdict()
         self.ended_with: list[GatewayError | None] = []
 
     def feed(self, data: bytes) -> bytes:
@@ -291,3 +294,55 @@ async def test_a_finished_stream_is_settled_cleanly() -> None:
     assert relay.settle() is True
     await relay.run()
     assert (sink.written, sink.ended, source.dropped) == (A + STOP + DONE, True, 1)
+
+
+# --- what follows the end ---
+
+
+@pytest.mark.parametrize("error", [None, IDLE], ids=["clean", "broken"])
+async def test_an_epilogue_goes_out_with_the_end(error: UpstreamError | None) -> None:
+    relay, exchange, _, sink = begin(lane(), epilogue=lambda: b": why\n\n")
+    exchange.on_read(STOP + DONE if error is None else B[:9], True, error)
+    await relay.run()
+    assert sink.written.count(b": why") == 1
+    assert sink.written.endswith(b": why\n\n")
+    assert (relay.sent, sink.steps[-1]) == (len(sink.written), "end")
+
+
+async def test_a_client_that_is_cut_hears_no_epilogue(caplog: pytest.LogCaptureFixture) -> None:
+    relay, exchange, _, sink = begin(Breaking(end=KeyError("oops")), epilogue=lambda: b": why\n\n")
+    exchange.on_read(b"", True, None)
+    await relay.run()
+    assert (sink.aborted, sink.written) == (True, A)
+    assert "at the end of a provider's stream" in caplog.text
+
+
+async def test_an_unsaid_break_leaves_the_answer_open() -> None:
+    conduit = Breaking()
+    conduit.verdict.unsaid = True
+    relay, exchange, _, sink = begin(conduit, epilogue=lambda: b": why\n\n")
+    exchange.on_read(B, True, IDLE)
+    await relay.run()
+    assert sink.written == A + B + b"closing"
+    assert sink.steps[-2:] == ["write", "flush"]  # what came with the last read must not wait for the next target
+    assert not sink.ended
+    assert (relay.error, relay.sent) == (IDLE, len(sink.written))
+
+
+async def test_an_unsaid_break_waits_for_a_client_that_is_slow() -> None:
+    conduit = Breaking()
+    conduit.verdict.unsaid = True
+    relay, exchange, _, sink = begin(conduit, room=1)
+    exchange.on_read(b"", True, IDLE)
+    running = asyncio.create_task(relay.run())
+    await settle_down()
+    assert not running.done()
+    sink.drain()
+    await running
+    relay, exchange, _, sink = begin(conduit, room=1)
+    exchange.on_read(b"", True, IDLE)
+    running = asyncio.create_task(relay.run())
+    await settle_down()
+    relay.stall(STALLED)
+    await running
+    assert (relay.error, relay.cut, sink.aborted) == (STALLED, True, True)

@@ -5,7 +5,8 @@ import pytest
 
 from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.engine import replies
-from aiogateway.errors import ConnectFailed, RequestError, StreamBroken, UpstreamStatus
+from aiogateway.engine.route import Note
+from aiogateway.errors import ConnectFailed, RequestError, StreamBroken, UpstreamError, UpstreamStatus
 from aiogateway.neutral import Event, Failure, Text, UsageReport
 from aiogateway.types import Attempt, Outcome, Trace, Usage
 from tests.unit.engine.fakes import make_call
@@ -158,7 +159,7 @@ class Answering(OpenAIChat):
 def test_an_answer_that_makes_no_sense() -> None:
     with pytest.raises(StreamBroken, match="can't be understood"):
         replies.read_events(Answering(ValueError("no")), b"{}")
-    with pytest.raises(KeyError):
+    with pytest.raises(UpstreamError, match="plugin failed"):
         replies.read_events(Answering(KeyError("no")), b"{}")
 
 
@@ -195,3 +196,65 @@ def test_the_client_that_left_is_a_499_whatever_it_had(outcome: Outcome | None) 
 def test_a_call_that_never_got_a_status() -> None:
     record = replies.make_record(make_call(clock=1.0, outcome=Outcome.FAILED), 3.0)
     assert (record.status, record.overhead, record.duration) == (500, 2.0, 2.0)
+
+
+# --- retries and reasons ---
+
+
+@pytest.mark.parametrize(("retries", "shown"), [(0, b"0"), (1, b"1"), (5, b"5"), (-1, b"-1")])
+def test_the_retries_at_the_last_target_are_told(retries: int, shown: bytes) -> None:
+    call = make_call(retries=retries)
+    call.attempts.append(ATTEMPT)
+    assert dict(replies.own_headers(call))[b"x-portkey-retry-attempt-count"] == shown
+
+
+ASKED_AGAIN = (("content-type", "application/json"), ("x-should-retry", "true"))
+
+
+@pytest.mark.parametrize("body", [b'{"error":{"message":"no"}}', b""], ids=["their body", "our body"])
+@pytest.mark.parametrize(
+    ("attempts", "retries", "shown"),
+    [(0, 0, None), (1, 0, None), (1, -1, b"false"), (2, 0, b"false"), (2, 1, b"false"), (2, -1, b"false")],
+)
+def test_a_client_is_told_not_to_multiply_our_tries(
+    body: bytes, attempts: int, retries: int, shown: bytes | None
+) -> None:
+    call = make_call(retries=retries)
+    call.attempts += [ATTEMPT] * attempts
+    error = UpstreamStatus("no", status=503, body=body, headers=ASKED_AGAIN)
+    _, headers = replies.write_error(call, error, CHAT)
+    said = [value for name, value in headers if name == b"x-should-retry"]
+    assert said == ([shown] if shown else [b"true"] if body else [])  # theirs only where we have nothing to say
+    _, headers = replies.write_error(call, ConnectFailed("no"), None)
+    assert [value for name, value in headers if name == b"x-should-retry"] == ([shown] if shown else [])
+
+
+def test_whoever_asks_is_told_why() -> None:
+    call = make_call(explain=True)
+    call.notes.append(Note("config.targets[0]", "skipped", "circuit open"))
+    call.attempts.append(ATTEMPT)
+    shown = dict(replies.own_headers(call))[b"x-aiogateway-explain"]
+    assert shown == replies.explain(call).encode()
+    assert b"config.targets[0] skipped: circuit open" in shown
+    assert b"config.targets[1] tried" in shown
+    for headers in (
+        replies.stream_headers(call, [], CHAT, verbatim=True),
+        replies.unary_headers(call, [], verbatim=False),
+        replies.write_error(call, RequestError("no"), CHAT)[1],
+    ):
+        assert dict(headers)[b"x-aiogateway-explain"] == shown
+    call.explain = False
+    assert b"x-aiogateway-explain" not in dict(replies.own_headers(call))
+
+
+def test_the_reason_fits_into_a_header_whatever_a_path_holds() -> None:
+    call = make_call(explain=True)
+    call.notes.append(Note("config\r\nx-evil: 1 ☃", "tried", "\x00"))
+    shown = dict(replies.own_headers(call))[b"x-aiogateway-explain"]
+    assert not {0, 10, 13} & set(shown)
+    assert max(shown) < 127
+
+
+def test_a_record_tells_of_retries_and_recovery() -> None:
+    record = replies.make_record(make_call(retries=-1, recovery="recovered"), 1.0)
+    assert (record.retries, record.recovery) == (-1, "recovered")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiogateway.engine.transcript import TEXT_LIMIT, Continuation, Divergence, Transcript
-from aiogateway.errors import StreamBroken
+from aiogateway.engine.transcript import TEXT_LIMIT, Continuation, Transcript
+from aiogateway.errors import AnswerDiffers, StreamBroken
 from aiogateway.neutral import Begin, Event, Finish, Opaque, Reasoning, Text, ToolCall, UsageReport
 from aiogateway.types import Usage
 
@@ -162,5 +162,5 @@ def test_thoughts_go_out_where_only_the_envelope_did() -> None:
 
 def test_what_differs_is_no_fault_of_the_target() -> None:
     for events in ([Text("b")], [Finish("stop")]):
-        with pytest.raises(Divergence):
+        with pytest.raises(AnswerDiffers):
             go_on(heard(Text("a")), *events)

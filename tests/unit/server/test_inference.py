@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from aiogateway.config.parse import ConfigCache
-from aiogateway.errors import Forbidden, RequestError
-from aiogateway.server.inference import Inference, make_id, parse_body
+from aiogateway.errors import ConfigError, Forbidden, RequestError
+from aiogateway.server.inference import Inference, make_id, parse_body, read_old_body
 from aiogateway.server.sink import ClientSink
 from aiogateway.server.targets import Targets
 from aiogateway.settings import Settings
@@ -60,6 +60,35 @@ async def test_a_call_from_headers_and_body_to_its_answer() -> None:
     assert (record.trace.id, record.metadata, record.endpoint, record.method) == ("t", {"a": 1}, Endpoint.CHAT, "POST")
     assert (record.route, record.stream, record.outcome) == ("/v1/chat/completions", False, Outcome.OK)
     assert record.attempts[0].model == "m"
+
+
+async def test_a_call_with_its_config_in_the_body() -> None:
+    scene = Scene(say(b'{"ok":1}', headers=JSON))
+    body = b'{"config":{"provider":"scripted","api_key":"sk-2"},"params":{ "model":"m" }}'
+    request = make_request(body, path="/v1/chatComplete?beta=1", x_portkey_provider="", x_portkey_trace_id="t")
+    await scene.inference.answer_old(request.web, Endpoint.CHAT, ClientSink(request.web))
+    assert (request.status, request.answer[1]) == (200, b'{"ok":1}')
+    asked = scene.provider.asked[0]
+    assert (asked.body, asked.url) == (b'{ "model":"m" }', "local:scripted/chat/completions")
+    assert ("authorization", "Bearer sk-2") in asked.headers
+    assert (scene.record.route, scene.record.trace.id, scene.record.outcome) == ("/v1/chatComplete", "t", Outcome.OK)
+
+
+async def test_an_old_body_that_is_still_on_its_way_is_waited_for() -> None:
+    scene = Scene(say(b"{}"))
+    content = FakeContent(b'{"params":', b'{"a":1}}')
+    request = FakeRequest(headers={**HEADERS, "content-length": "18"}, content=content)
+    await scene.inference.answer_old(request.web, Endpoint.CHAT, ClientSink(request.web))
+    assert scene.provider.asked[0].body == b'{"a":1}'
+
+
+async def test_an_old_body_that_is_refused_keeps_the_callers_trace() -> None:
+    scene = Scene()
+    request = make_request(b'{"params":5}', x_portkey_trace_id="t")
+    await scene.inference.answer_old(request.web, Endpoint.CHAT, ClientSink(request.web))
+    assert (request.status, request.answer[0][b"x-portkey-trace-id"]) == (400, b"t")
+    assert json.loads(request.answer[1])["error"]["param"] == "params"
+    assert (scene.record.outcome, scene.record.trace.id) == (Outcome.REFUSED, "t")
 
 
 async def test_a_body_that_is_still_on_its_way_is_waited_for() -> None:
@@ -178,3 +207,43 @@ def test_what_is_no_object(raw: bytes) -> None:
     with pytest.raises(RequestError) as caught:
         parse_body(raw)
     assert (caught.value.status, caught.value.code) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("raw", "config", "params"),
+    [
+        (b'{"params":{}}', None, b"{}"),
+        (b'{"config":null,"params":{"a":1}}', None, b'{"a":1}'),
+        (b'{"params" : { "a" :1 } , "config": {"b":2 }, "c":3}', '{"b":2 }', b'{ "a" :1 }'),
+        (b'{"config":"pc-a","params":{}}', "pc-a", b"{}"),
+        (b'{"config":"{\\"b\\":2}","params":{}}', '{"b":2}', b"{}"),
+        ('{"config":{"b":"é"},"params":{"a":"ü"}}'.encode(), '{"b":"é"}', '{"a":"ü"}'.encode()),
+        (b'{"config":"\xff","params":{"a":"\xff"}}', "�", b'{"a":"\xff"}'),
+        (b'{"config":{"b":2},"params":{"a":NaN}}', '{"b": 2}', b'{"a": NaN}'),
+        (b'{"params":{"a":"x\\ud83d"}}', None, b'{"a": "x\\ufffd"}'),
+    ],
+)
+def test_read_old_body(raw: bytes, config: str | None, params: bytes) -> None:
+    assert read_old_body(raw) == (config, params)
+
+
+@pytest.mark.parametrize(
+    ("raw", "error", "param"),
+    [
+        (b"", RequestError, None),
+        (b"[]", RequestError, None),
+        (b"{}", RequestError, "params"),
+        (b'{"params":[]}', RequestError, "params"),
+        (b'{"params":"{}"}', RequestError, "params"),
+        (b'{"params":NaN}', RequestError, "params"),
+        (b'{"config":5,"params":{}}', ConfigError, "config"),
+        (b'{"config":true,"params":{}}', ConfigError, "config"),
+        (b'{"config":[{}],"params":{}}', ConfigError, "config"),
+        (b'{"params":{"a":' + b"[" * 100_000, RequestError, None),
+        (b'{"params":{"a":' + b"[" * 1005 + b"]" * 1005 + b"}}", RequestError, None),
+    ],
+)
+def test_old_bodies_that_are_refused(raw: bytes, error: type[RequestError], param: str | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_old_body(raw)
+    assert (type(caught.value), caught.value.param) == (error, param)

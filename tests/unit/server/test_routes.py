@@ -34,6 +34,10 @@ class FakeInference:
         self.calls.append(("answer", endpoint))
         self._say(sink, 200)
 
+    async def answer_old(self, request: web.BaseRequest, endpoint: Endpoint, sink: ClientSink) -> None:
+        self.calls.append(("answer old", endpoint))
+        self._say(sink, 200)
+
     async def pass_on(self, request: web.BaseRequest, sink: ClientSink) -> None:
         self.calls.append(("pass", request.method, request.raw_path))
         self._say(sink, 200)
@@ -89,9 +93,24 @@ async def test_inference(scene: Scene, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "endpoint"),
+    [
+        ("/v1/chatComplete", Endpoint.CHAT),
+        ("/v1/complete?x=1", Endpoint.COMPLETIONS),
+        ("/v1/embed", Endpoint.EMBEDDINGS),
+    ],
+)
+async def test_inference_as_it_was_before_2024(scene: Scene, path: str, endpoint: Endpoint) -> None:
+    await scene.ask("POST", path)
+    assert scene.inference.calls == [("answer old", endpoint)]
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", "/v1/chat/completions"),
+        ("GET", "/v1/complete"),
+        ("POST", "/v1/chatcomplete"),
         ("POST", "/v1/chat/completions/"),
         ("GET", "/v1/files?x=1"),
         ("DELETE", "/v1/files/a%2Fb"),

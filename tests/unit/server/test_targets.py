@@ -2,31 +2,41 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from aiogateway.config.headers import HEADERS
 from aiogateway.config.parse import ConfigCache, parse_config
+from aiogateway.config.tree import Branch
 from aiogateway.errors import ConfigError
 from aiogateway.providers.mock import Mock
 from aiogateway.providers.openai import OpenAI
 from aiogateway.registry import Registry
 from aiogateway.server import targets as module
 from aiogateway.server.auth import Caller, read_caller
-from aiogateway.server.targets import Targets, read_trace_id, trace_of
+from aiogateway.server.targets import Shelf, Targets, read_trace_id, trace_of
 from aiogateway.settings import ProviderSettings, Settings
-from aiogateway.types import Origin, Secret
+from aiogateway.types import Origin, Secret, Target
 
 PROVIDERS = {"openai": OpenAI(), "mock": Mock()}
 OPTIONS = {name: provider.options for name, provider in PROVIDERS.items()}
 
 
-def make_targets(*, default: dict[str, Any] | None = None, limit: int = module.LIMIT, **settings: Any) -> Targets:
+def make_targets(
+    *,
+    default: dict[str, Any] | None = None,
+    limit: int = module.LIMIT,
+    clock: Callable[[], float] = time.monotonic,
+    **settings: Any,
+) -> Targets:
     chosen = None
     if default is not None:
         chosen = parse_config(json.dumps(default), origin=Origin.OURS, source="default_config", options=OPTIONS)
     registry = Registry(providers=PROVIDERS)
-    return Targets(registry, Settings(**settings), chosen, ConfigCache(OPTIONS), limit=limit)
+    return Targets(registry, Settings(**settings), chosen, ConfigCache(OPTIONS), limit=limit, clock=clock)
 
 
 def caller(**headers: str) -> Caller:
@@ -36,6 +46,13 @@ def caller(**headers: str) -> Caller:
 OPENAI = caller(x_portkey_provider="openai", authorization="Bearer sk-1")
 
 
+def find_one(targets: Targets, by: Caller) -> Target:
+    """The target of a tree that is a leaf."""
+    tree = targets.find(by, ids())[1]
+    assert isinstance(tree, Target)
+    return tree
+
+
 def ids() -> Any:
     counter = itertools.count(1)
     return lambda: f"id-{next(counter)}"
@@ -43,11 +60,11 @@ def ids() -> Any:
 
 def test_a_target_is_resolved_once_per_headers_and_key() -> None:
     targets = make_targets()
-    first = targets.find(OPENAI, ids())[1]
+    first = find_one(targets, OPENAI)
     assert (first.provider, first.credential and first.credential.secret) == ("openai", Secret("sk-1"))
-    assert targets.find(OPENAI, ids())[1] is first
+    assert find_one(targets, OPENAI) is first
     same = caller(authorization="Bearer sk-1", x_portkey_provider="openai", user_agent="other")
-    assert targets.find(same, ids())[1] is first
+    assert find_one(targets, same) is first
 
 
 def test_another_key_is_another_target() -> None:
@@ -56,9 +73,9 @@ def test_another_key_is_another_target() -> None:
     for other in (
         caller(x_portkey_provider="openai", authorization="Bearer sk-2"), caller(x_portkey_provider="openai")
     ):  # fmt: skip
-        credential = targets.find(other, ids())[1].credential
+        credential = find_one(targets, other).credential
         assert (credential and credential.secret) == (other.credential and other.credential.secret)
-    assert len(targets._held) == 3
+    assert len(targets._found) == 3
 
 
 def test_each_call_gets_an_id_of_its_own() -> None:
@@ -89,39 +106,151 @@ def test_what_is_refused_is_not_kept(headers: dict[str, str]) -> None:
     for _ in range(2):
         with pytest.raises(ConfigError):
             targets.find(caller(**headers), ids())
-    assert (len(targets._held), targets._size) == (0, 0)
+    assert (len(targets._found), len(targets._trees), targets._found.size, targets._trees.size) == (0, 0, 0, 0)
 
 
-def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
-    callers = [caller(x_portkey_provider="openai", x_portkey_trace_id=f"t{number}") for number in range(4)]
-    targets = make_targets(limit=3 * (module.OVERHEAD + 200))
-    found = [targets.find(one, ids())[1] for one in callers[:3]]
-    assert targets.find(callers[0], ids())[1] is found[0]  # used again
-    targets.find(callers[3], ids())
-    assert len(targets._held) == 3
-    assert targets.find(callers[0], ids())[1] is found[0]
-    assert targets.find(callers[2], ids())[1] is found[2]
-    assert targets.find(callers[1], ids())[1] is not found[1]
-    assert targets._size == sum(module._weigh(key) for key in targets._held) <= targets._limit
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_long_headers_weigh_more() -> None:
-    targets = make_targets(limit=module.OVERHEAD + 1000)
+def key(name: str) -> module.Key:
+    return (("x-portkey-provider", name),), None
+
+
+def test_a_shelf_is_bounded_and_the_least_used_goes_first() -> None:
+    shelf: Shelf[str] = Shelf(limit=30, idle=600, clock=Clock())
+    for name in "abc":
+        shelf.put(key(name), name, 10)
+    assert shelf.get(key("a")) == "a"  # used again
+    shelf.put(key("d"), "d", 15)
+    assert [shelf.get(key(name)) for name in "abcd"] == ["a", None, None, "d"]
+    assert (len(shelf), shelf.size) == (2, 25)
+
+
+def test_what_is_too_heavy_for_a_shelf_pushes_nothing_out() -> None:
+    shelf: Shelf[str] = Shelf(limit=30, idle=600, clock=Clock())
+    shelf.put(key("a"), "a", 30)
+    shelf.put(key("b"), "b", 31)
+    assert [shelf.get(key(name)) for name in "ab"] == ["a", None]
+    assert shelf.size == 30
+
+
+def test_what_is_not_used_for_ten_minutes_goes() -> None:
+    clock = Clock()
+    shelf: Shelf[str] = Shelf(limit=1000, idle=600, clock=clock)
+    shelf.put(key("old"), "old", 10)
+    clock.now = 300
+    shelf.put(key("used"), "used", 10)
+    clock.now = 599
+    assert shelf.get(key("old")) == "old"
+    clock.now = 1000
+    assert shelf.get(key("used")) is None  # 700 s
+    assert (len(shelf), shelf.size) == (1, 10)
+    clock.now = 1300
+    assert shelf.get(key("nobody")) is None  # any use of the shelf drops what is due
+    assert (len(shelf), shelf.size) == (0, 0)
+
+
+def test_both_shelves_are_swept() -> None:
+    clock = Clock()
+    targets = make_targets(clock=clock)
+    targets.find(OPENAI, ids())
+    clock.now = 601
+    targets.find(caller(x_portkey_provider="mock"), ids())
+    assert (len(targets._found), len(targets._trees)) == (1, 1)
+
+
+def test_calls_that_differ_in_their_labels_share_a_tree() -> None:
+    targets = make_targets()
+    labels: list[dict[str, str]] = [
+        {},
+        {"x_portkey_trace_id": "t"},
+        {"x_aiogateway_trace_id": "t", "x_portkey_span_id": "s", "x_portkey_parent_span_id": "p"},
+        {"x_portkey_metadata": "{}", "x_portkey_span_name": "n", "x_portkey_explain": "1"},
+    ]
+    found = [targets.find(caller(x_portkey_provider="openai", **more), ids()) for more in labels]
+    assert all(tree is found[0][1] for _, tree in found)
+    assert [headers.explain for headers, _ in found] == [False, False, False, True]
+    other = targets.find(caller(x_portkey_provider="openai", x_portkey_request_timeout="5"), ids())[1]
+    assert other is not found[0][1]
+
+
+def test_labels_are_headers_that_no_target_depends_on() -> None:
+    assert {name.split("-", 2)[2] for name in module.LABELS} < {header.suffix for header in HEADERS}
+
+
+def test_long_headers_and_many_targets_weigh_more() -> None:
+    targets = make_targets()
+
+    def weigh(config: Any) -> int:
+        before = targets._found.size
+        targets.find(caller(x_portkey_config=json.dumps(config)), ids())
+        return targets._found.size - before
+
+    leaf = {"provider": "mock"}
+    one, two, many = (weigh({"strategy": {"mode": "fallback"}, "targets": [leaf] * count}) for count in (1, 2, 20))
+    assert two - one >= module.OVERHEAD
+    assert many - one >= 19 * module.OVERHEAD
+    # A merged mapping is a leaf's own, however short the header that made it.
+    shared = {
+        "strategy": {"mode": "fallback"},
+        "targets": [leaf] * 20,
+        "override_params": {str(n): 1 for n in range(99)},
+    }
+    assert weigh(shared) - many >= 20 * 99 * module.ITEM
+
+
+def test_what_weighs_too_much_is_not_kept() -> None:
+    targets = make_targets(limit=2 * module.OVERHEAD + 1000)
+    targets.find(OPENAI, ids())
     metadata = json.dumps({"a": "x" * 2000})
     targets.find(caller(x_portkey_provider="openai", x_portkey_metadata=metadata), ids())
-    assert (len(targets._held), targets._size) == (0, 0)
+    assert (len(targets._found), len(targets._trees)) == (1, 1)
+
+
+def test_a_config_from_the_body_takes_the_headers_place() -> None:
+    targets = make_targets()
+    text = json.dumps({"strategy": {"mode": "fallback"}, "targets": [{"provider": "mock"}, {"provider": "openai"}]})
+    headers, tree = targets.find(caller(authorization="Bearer sk-1", x_portkey_trace_id="t"), ids(), config=text)
+    assert headers.trace.id == "t"
+    assert isinstance(tree, Branch)
+    assert [child.path for child in tree.children] == ["config.targets[0]", "config.targets[1]"]
+    again = caller(authorization="Bearer sk-1", x_portkey_trace_id="other")
+    assert targets.find(again, ids(), config=text)[1] is tree
+    assert targets.find(caller(authorization="Bearer sk-2"), ids(), config=text)[1] is not tree
+    assert targets.find(caller(), ids(), config=text)[0].trace.id == "id-1"
+
+
+@pytest.mark.parametrize(
+    ("config", "headers", "path", "says"),
+    [
+        ("pc-abc", {}, "", "pc-abc"),
+        ('{"provider": "mock", "nmae": 1}', {}, "nmae", "not a config field"),
+        ('{"provider": "openai"}', {"x_portkey_config": "{}"}, "x-portkey-config", "beside the config in the body"),
+        ('{"provider": "' + "x" * 70_000 + '"}', {}, "config", "at most 65536 bytes"),
+        ("{\ud800}", {}, "", "config is not valid JSON"),
+    ],
+)
+def test_a_wrong_config_from_the_body_is_named_as_such(config: str, headers: Any, path: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_targets().find(caller(**headers), ids(), config=config)
+    assert caught.value.path == path
+    assert says in str(caught.value)
 
 
 def test_the_default_serves_those_who_name_nothing() -> None:
     targets = make_targets(default={"provider": "mock", "mock_text": "hi"})
-    assert targets.find(caller(), ids())[1].provider == "mock"
-    assert targets.find(caller(), ids())[1].options == {"mock_text": "hi"}
-    assert targets.find(OPENAI, ids())[1].provider == "openai"
+    assert find_one(targets, caller()).provider == "mock"
+    assert find_one(targets, caller()).options == {"mock_text": "hi"}
+    assert find_one(targets, OPENAI).provider == "openai"
 
 
 def test_our_key_goes_where_the_settings_say() -> None:
     targets = make_targets(providers={"openai": ProviderSettings(api_key=Secret("sk-ours"))})
-    credential = targets.find(OPENAI, ids())[1].credential
+    credential = find_one(targets, OPENAI).credential
     assert credential is not None
     assert (credential.secret, credential.origin) == (Secret("sk-ours"), Origin.OURS)
 
