@@ -396,8 +396,8 @@ def test_every_error_a_caller_can_get_is_explained_with_its_status() -> None:
             status = re.match(r"\s*(\d{3}) `", part)
             assert not status or {known[code] for code in codes} == {int(status[1])}, part
             told.update(codes)
-    # the first is only a parent, the second the provider's own error, the third stops a start
-    assert told == known.keys() - {"access_denied", "upstream_status", "invalid_settings"}
+    # only a parent; the provider's own error; what stops a start; what only the record says of a recovery
+    assert told == known.keys() - {"access_denied", "upstream_status", "invalid_settings", "answer_differs"}
 
 
 def test_the_tree_is_the_tree() -> None:

@@ -142,7 +142,7 @@ OTHER_ANSWERS = {
 async def test_two_answers_are_never_spliced(second: Reply) -> None:
     async with pair(CUT, second) as (live, _, config):
         _, body = await live.ask(config=config, **ASK)
-        await expect_break(live, SENT + comment(), body, ("[1]", 200, Outcome.TRUNCATED, "stream_truncated"))
+        await expect_break(live, SENT + comment(), body, ("[1]", 200, Outcome.TRUNCATED, "answer_differs"))
 
 
 async def test_an_answer_that_differs_is_not_read_to_its_end() -> None:
@@ -150,7 +150,7 @@ async def test_an_answer_that_differs_is_not_read_to_its_end() -> None:
     async with pair(CUT, second) as (live, other, config):
         _, body = await live.ask(config=config, **ASK)
         await other.left(limit=1)
-        await expect_break(live, SENT + comment(), body, ("[1]", 200, Outcome.TRUNCATED, "stream_truncated"))
+        await expect_break(live, SENT + comment(), body, ("[1]", 200, Outcome.TRUNCATED, "answer_differs"))
 
 
 # -- there is nothing to go on from
