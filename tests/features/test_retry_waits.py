@@ -160,15 +160,15 @@ async def test_a_wait_beyond_the_call_s_total_time_is_not_begun(stream: bool) ->
 @both
 async def test_the_total_time_counts_all_attempts_and_waits(stream: bool, tmp_path: Path) -> None:
     """A slow 503 each time: there is time for some, and not for all."""
-    slow: Reply = (Pause(0.1), *bad(503))
+    slow: Reply = (Pause(0.2), *bad(503))
     async with cast([slow], tmp=tmp_path, retry_wait=0.01) as (live, (up,)):
-        config = leaf(up, retry={"attempts": 5}, timeouts={"total": 300})
+        config = leaf(up, retry={"attempts": 5}, timeouts={"total": 350})
         start = time.monotonic()
         client, body = await call(live, config, stream=stream)
-        assert time.monotonic() - start < 0.6
+        assert time.monotonic() - start < 1
         assert (client.status, read_error(body)["code"]) == (504, "total_timeout")
         record = await live.recorded()
-        assert 2 <= len(record.attempts) <= 3
+        assert len(record.attempts) == 2
         assert tell(record)[-1] == ("config", 504, "total_timeout")
         assert (record.status, record.error) == (504, "total_timeout")
 
