@@ -183,7 +183,7 @@ def _read_text(file: str) -> str:
             raw: bytes = stream.read()
     except OSError as error:
         raise FileError(f"{file}: can't be read: {error.strerror or error}") from None
-    return raw.decode("utf-8", "surrogateescape")  # as the gateway reads a header
+    return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")  # as the gateway reads a header
 
 
 # ---------------------------------------------------------------- demo

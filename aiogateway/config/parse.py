@@ -19,6 +19,7 @@ from aiogateway.config.model import Config
 from aiogateway.config.nodes import Options as Options
 from aiogateway.config.nodes import Terms, read_config
 from aiogateway.config.nodes import describe_unknown_provider as describe_unknown_provider
+from aiogateway.config.patterns import MAX_PATTERNS
 from aiogateway.errors import ConfigError
 from aiogateway.types import Origin
 
@@ -47,7 +48,7 @@ def parse_config(text: str, *, origin: Origin, source: str, options: Options, bo
 
 
 def _load(text: str, source: str) -> dict[str, Any]:
-    stripped = text.strip()
+    stripped = text.strip(" \t\r\n")  # JSON's white space, and no other
     if not stripped.startswith("{"):
         slug = f" {stripped}" if _SLUG.fullmatch(stripped) else ""  # anything else may be a pasted key
         raise ConfigError(
@@ -61,9 +62,24 @@ def _load(text: str, source: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         hint = " (JSON takes double quotes only)" if stripped[error.pos : error.pos + 1] == "'" else ""
         raise ConfigError(f"{source} is not valid JSON: {error.msg} at character {error.pos}{hint}") from None
+    patterns = _count_patterns(raw) if len(stripped) > MAX_PATTERNS * len('"$regex":"",') else 0
+    if patterns > MAX_PATTERNS:  # before any of them is compiled
+        raise ConfigError(f"{source} holds {patterns} patterns of $regex, at most {MAX_PATTERNS}")
     if stripped.count("{") + stripped.count("[") > MAX_NESTING and _is_deep(raw):
         raise ConfigError(f"{source} nests its JSON deeper than {MAX_NESTING} levels")
     return raw
+
+
+def _count_patterns(raw: Any) -> int:
+    found, rest = 0, [raw]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            found += "$regex" in value
+            rest.extend(value.values())
+        elif isinstance(value, list):
+            rest.extend(value)
+    return found
 
 
 def _is_deep(raw: Any) -> bool:

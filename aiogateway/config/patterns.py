@@ -23,16 +23,18 @@ MAX_PATTERN = 256
 """Characters of a pattern."""
 MAX_INPUT = 4096
 """Characters of a text; no pattern matches a longer one."""
-MAX_COPIES = 5000
-"""Nodes that a compiled pattern may come to, at 270 bytes each."""
-SEARCH_TIME = 0.02
-CALL_TIME = 0.1
-"""Seconds that all searches of one call may take together; `SEARCH_TIME` is for one."""
+MAX_COPIES = 4000
+"""Nodes that a compiled pattern may come to, at 270 bytes and some microseconds each."""
+MAX_PATTERNS = 16
+"""Patterns that one config may have: compiling them knows no time limit."""
+CALL_TIME = 0.02
+"""Seconds that all searches of one call may take together."""
 
 _HELD = 128  # compiled patterns
 _QUIET = 60.0  # seconds between two warnings
 _COUNT = re.compile(r"\{([0-9]+)")
-_VERBOSE = re.compile(r"\(\?[a-zA-Z0-9-]*x")
+_FLAGS = re.compile(r"\(\?([a-zA-Z0-9-]+)[:)]")
+_HARMLESS = frozenset("aimsu-")  # x hides counts in comments, f and r and recursion take long to compile
 
 
 class Patience:
@@ -50,8 +52,9 @@ def read_pattern(value: object, path: str) -> str:
         raise ConfigError(f"must be a pattern as a string, got {show(value)}", path=path)
     if len(value) > MAX_PATTERN:
         raise ConfigError(f"must be at most {MAX_PATTERN} characters, got {len(value)}", path=path)
-    if _VERBOSE.search(value):  # it would let spaces and comments hide a count
-        raise ConfigError("must not set the flag x", path=path)
+    for match in _FLAGS.finditer(value):
+        if not _HARMLESS.issuperset(match[1]):
+            raise ConfigError(f"may set the flags a, i, m, s and u only, got {show(match[0])}", path=path)
     copies = _count_copies(value)
     if copies > MAX_COPIES:
         raise ConfigError(
@@ -69,13 +72,12 @@ def search(pattern: str, text: str, patience: Patience) -> bool:
     """Whether `pattern`, which `read_pattern` has passed, is found in `text`. Too long a search is no match."""
     if len(text) > MAX_INPUT:
         return False
-    limit = min(SEARCH_TIME, patience.left)
-    if limit <= 0:
+    if patience.left <= 0:
         _warn(pattern)
         return False
     start = time.thread_time()  # a machine that is busy otherwise takes nothing off
     try:
-        return _compile(pattern).search(text, timeout=limit) is not None
+        return _compile(pattern).search(text, timeout=patience.left) is not None
     except TimeoutError:
         _warn(pattern)
         return False

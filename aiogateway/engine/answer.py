@@ -52,7 +52,7 @@ async def _give_stream(
     envelope = envelope_for(call.id, opened.request) if ours else None  # one for the whole answer, whoever ends it
     lane = _build_lane(tools, opened, transcript, envelope)
     exchange = opened.exchange
-    relay = Relay(tools.loop, exchange, sink, lane, epilogue_of(call))
+    relay = Relay(tools.loop, exchange, sink, lane, epilogue_of(call, opened.attempt, lane.verdict))
     verbatim = opened.lane is not Lane.TRANSLATED
     sink.start(exchange.status, replies.stream_headers(call, exchange.headers, opened.client, verbatim=verbatim))
     opened.watch.await_relay(sink, relay.settle, relay.stall)

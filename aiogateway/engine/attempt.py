@@ -17,6 +17,7 @@ import msgspec
 from ..contracts import CircuitBreakers, Dialect, Observer, Provider, Responder
 from ..dialects.payload import parse_object
 from ..errors import (
+    ConfigError,
     GatewayError,
     Headers,
     PluginError,
@@ -138,6 +139,8 @@ async def open_attempt(
     except GatewayError as error:
         attempt.error = error.code
         attempt.outcome, attempt.closed_by = Outcome.FAILED, "gateway"
+        if isinstance(error, ConfigError) and target.host is not None:  # the gate knows an address, not whose it is
+            raise ConfigError(error.reason, path=target.host.source.rpartition(" ")[2]) from None
         raise
     except asyncio.CancelledError:
         attempt.outcome, attempt.closed_by = Outcome.CLIENT_LEFT, "client"

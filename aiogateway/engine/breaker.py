@@ -99,7 +99,7 @@ class LocalBreakers:
 
     An attempt that began under a closed circuit changes nothing while it is open. An `Admission` doesn't say under
     which opening it was given; so that no probe is taken for a later one, a target whose earlier probe is still under
-    way gets no other, and a driver that reports a failure after `succeed` should report it as CLOSED.
+    way gets no other. A probe whose stream breaks after `succeed` opens the circuit again at once.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, limit: int = MAX_CIRCUITS) -> None:
@@ -155,7 +155,7 @@ class LocalBreakers:
             return
         window = self._use_window(key, now)
         window.count_failure(now)
-        if window.breaks(rules):
+        if admission is Admission.PROBE or window.breaks(rules):  # a probe's stream that broke off was no success
             del self._windows[key]
             self._openings[key] = _Opening(now)
             if len(self._openings) > self._limit // 2:

@@ -7,6 +7,7 @@ answers differ the client is told of the break: two texts are never spliced.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -18,7 +19,7 @@ from ..types import Attempt, Call, Outcome, Recovery, Usage
 from . import replies
 from .attempt import Opened, Tools
 from .deadlines import Watch
-from .lanes import GiveUp, TranslatedLane
+from .lanes import GiveUp, TranslatedLane, Verdict
 from .relay import Epilogue, Relay
 from .search import FINAL
 from .transcript import Continuation, Transcript
@@ -151,9 +152,17 @@ def _call_soon(tools: Tools, opened: Opened, error: GatewayError) -> None:
     tools.loop.call_soon(opened.exchange.fail, error)
 
 
-def epilogue_of(call: Call) -> Epilogue | None:
-    """The closing comment of a stream whose client asked for an explanation."""
-    return (lambda: write_comment(replies.explain(call))) if call.explain else None
+def epilogue_of(call: Call, attempt: Attempt, verdict: Verdict) -> Epilogue | None:
+    """The closing comment of a stream whose client asked for an explanation; it tells how the stream ended."""
+    if not call.explain:
+        return None
+
+    def tell() -> bytes:
+        conclude(call, attempt, verdict.error)
+        attempt.end = time.monotonic() - call.clock
+        return write_comment(replies.explain(call))
+
+    return tell
 
 
 def write_comment(text: str) -> bytes:
@@ -182,7 +191,7 @@ class Rescue:
 
     def announce(self) -> None:
         """Says in the stream that it goes on elsewhere; it also keeps the line alive meanwhile."""
-        self._call.outcome = None  # whatever it is, it is not known yet
+        self._call.outcome = self._call.error = None  # whatever it is, it is not known yet
         comment = write_comment(f"the stream broke off on {self._broken.path}; looking for another target")
         self._sink.write(comment)
         self._sink.flush()
@@ -222,7 +231,9 @@ class Rescue:
         return error
 
     async def _relay(self, opened: Opened, lane: ResumedLane) -> GatewayError | None:
-        relay = Relay(self._tools.loop, opened.exchange, self._sink, lane, epilogue_of(self._call))
+        relay = Relay(
+            self._tools.loop, opened.exchange, self._sink, lane, epilogue_of(self._call, opened.attempt, lane.verdict)
+        )
         opened.watch.await_relay(self._sink, relay.settle, relay.stall)
         opened.exchange.attach(relay)
         try:

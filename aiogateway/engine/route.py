@@ -23,8 +23,8 @@ class Setback(msgspec.Struct, frozen=True, kw_only=True):
     """How a target failed, once its retries were spent; `status` is what the caller would get.
 
     `connection`: no connection, or our own first-token limit. `policy`: the provider refused the content.
-    `broken`: the answer stopped after the commit, and the config wants it recovered. `final`: the call is over, its
-    total deadline or its attempts are spent.
+    `broken`: the answer stopped after the commit, and the config wants it recovered. `final`: no other target
+    can mend it: the call's time is over, the config or the gateway itself is at fault.
     """
 
     status: int
@@ -276,7 +276,7 @@ class _Walk:
 def _say_why(setback: Setback) -> str:
     """Why a failure leads no further."""
     if setback.final:
-        return "the call's time or attempts are spent"
+        return "no other target could mend it"
     if setback.policy:
         return f"{setback.status} is a content-policy rejection"
     return f"{setback.status} is not in on_status_codes"

@@ -122,7 +122,7 @@ class Search(Generic[T]):
         if target is None or target.circuit is None or isinstance(error, TotalTimeout | AnswerDiffers):
             return
         if counts(error, target):
-            self._tools.breakers.fail(target.circuit_key, target.circuit, Admission.CLOSED)
+            self._tools.breakers.fail(target.circuit_key, target.circuit, self._admission)
 
     async def _try(self, target: Target) -> T:
         """One target, until it answers or its retries are used up."""

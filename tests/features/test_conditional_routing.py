@@ -249,7 +249,7 @@ async def test_a_chosen_fallback_falls_back(stream: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text"), [("(a+)+$", "a" * 26 + "!"), ("(x+x+)+y", "x" * 64), ("(.*)*=", "z" * 4000)]
+    ("pattern", "text"), [("(a+)+$", "a" * 26 + "!"), ("(a|aa)+$", "a" * 60 + "!"), ("(.*?,){20}P", "1," * 60)]
 )
 async def test_a_pattern_that_would_run_for_ever_does_not_hold_up_anybody(pattern: str, text: str) -> None:
     async with stage(good(False)) as live:
@@ -262,10 +262,10 @@ async def test_a_pattern_that_would_run_for_ever_does_not_hold_up_anybody(patter
 
 async def test_many_such_patterns_share_one_call_s_patience() -> None:
     async with stage(good(False)) as live:
-        config = choose(live, *[{"params.user": {"$regex": f"(a+)+{number}$"}} for number in range(40)])
+        config = choose(live, *[{"params.user": {"$regex": f"(a|aa)+{number}$"}} for number in range(16)])
         start = time.monotonic()
-        client, _ = await call(live, config, stream=False, user="a" * 40 + "!")
-        assert (client.status, index(client)) == (200, "config.targets[40]")
+        client, _ = await call(live, config, stream=False, user="a" * 60 + "!")
+        assert (client.status, index(client)) == (200, "config.targets[16]")
         assert time.monotonic() - start < 0.5
 
 

@@ -212,6 +212,17 @@ async def test_a_target_s_own_word_beats_the_inherited_one_key_by_key(stream: bo
 
 
 @both
+async def test_a_target_s_word_on_one_limit_leaves_the_other_inherited_ones(stream: bool) -> None:
+    async with cast([(Hang(),)]) as (live, (up,)):
+        config = branch(
+            "fallback", leaf(up, timeouts={"connect": 5000}), timeouts={"first_token": 100, "connect": 9000}
+        )
+        client, body = await call(live, config, stream=stream)
+        assert (client.status, read_error(body)["code"]) == (408, "first_token_timeout")
+        await expect_loss(live, "first_token_timeout", ("targets[0]", 408, "first_token_timeout"))
+
+
+@both
 async def test_a_target_s_request_timeout_beats_the_root_s_first_token(stream: bool) -> None:
     async with cast([(Pause(0.2), *good(stream))]) as (live, (up,)):
         config = branch("single", leaf(up, request_timeout=5000), timeouts={"first_token": 60})

@@ -269,7 +269,7 @@ def test_what_was_not_used_for_ten_minutes_is_dropped() -> None:
             "strategy": {
                 "mode": "conditional",
                 "conditions": [
-                    {"query": {"params.a": {"$regex": f"(a|b{index})+$"}}, "then": "a"} for index in range(99)
+                    {"query": {"params.a": {"$regex": f"(a|b{index})+$"}}, "then": "a"} for index in range(16)
                 ],
             },
             "targets": [{"virtual_key": "v", "name": "a"}],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiogateway.config import patterns
-from aiogateway.config.patterns import CALL_TIME, MAX_INPUT, SEARCH_TIME, Patience, read_pattern, search
+from aiogateway.config.patterns import CALL_TIME, MAX_INPUT, Patience, read_pattern, search
 from aiogateway.errors import ConfigError
 
 ALLOWANCE = 0.15  # a machine that is busy otherwise
@@ -19,8 +19,6 @@ SLOW = [
     (r"(a|a)*$", "a" * 26 + "!"),
     (r"^(([a-z])+.)+[A-Z]([a-z])+$", "a" * 4096),
     (r"((a{1,100}){1,100}){1,100}b", "a" * 4096),
-    (r"(?R)?a", "a" * 4096),
-    (r"(?b)(?:abcdefghijabcdefghij){e<=15}", "a" * 4096),
     (r"(.*){1,32000}[bc]", "a" * 4096),
 ]
 
@@ -57,14 +55,14 @@ def test_a_text_that_is_too_long_matches_nothing() -> None:
 def test_the_pattern_that_blocks_pythons_own_engine() -> None:
     start = time.perf_counter()
     search(read_pattern("(a+)+$", "p"), "a" * 26 + "!", Patience())
-    assert time.perf_counter() - start < SEARCH_TIME + ALLOWANCE
+    assert time.perf_counter() - start < CALL_TIME + ALLOWANCE
 
 
 @pytest.mark.parametrize(("pattern", "text"), SLOW)
 def test_a_slow_search_is_no_match_and_in_the_log(pattern: str, text: str, caplog: pytest.LogCaptureFixture) -> None:
     start = time.perf_counter()
     assert not search(read_pattern(pattern, "p"), text, Patience())
-    assert time.perf_counter() - start < SEARCH_TIME + ALLOWANCE
+    assert time.perf_counter() - start < CALL_TIME + ALLOWANCE
     (record,) = caplog.records
     assert (record.levelno, pattern in record.getMessage()) == (logging.WARNING, True)
 
@@ -93,8 +91,12 @@ def test_all_searches_of_a_call_share_their_time() -> None:
         ("a**", "is not a pattern: multiple repeat at position 2 of 'a**'"),
         (r"\p{Nope}", "is not a pattern: unknown property at position"),
         (r"\L<words>", "is not a pattern: undefined named list at position"),
-        ("(?x)a {1 0 0 0 0}", "must not set the flag x"),
-        ("(?i-x)a", "must not set the flag x"),
+        ("(?x)a {1 0 0 0 0}", "may set the flags a, i, m, s and u only, got '(?x)'"),
+        ("(?i-x)a", "may set the flags a, i, m, s and u only, got '(?i-x)'"),
+        ("(?if)ß{4900}", "may set the flags a, i, m, s and u only, got '(?if)'"),
+        ("(?r:a)", "may set the flags a, i, m, s and u only, got '(?r:'"),
+        ("(?R)?a", "may set the flags a, i, m, s and u only, got '(?R)'"),
+        ("(?:(?1)){60000}(a)", "may set the flags a, i, m, s and u only, got '(?1)'"),
         (5, "must be a pattern as a string, got 5"),
         (None, "must be a pattern as a string, got null"),
         (["a"], "must be a pattern as a string, got a list"),
@@ -117,14 +119,13 @@ def test_what_is_refused(pattern: object, message: str) -> None:
         "(a{2}){3000}",
         "[abc]{2000}",
         r"\p{L}{10000}",
-        "(?:(?1)){60000}(a)",
-        "a{5001,}",
+        "a{4001,}",
         "(?#)" + "(" * 6 + "a" + "){9}" * 6,
     ],
 )
 def test_repetitions_that_would_fill_the_memory(pattern: str) -> None:
     start = time.perf_counter()
-    with pytest.raises(ConfigError, match=r"repeats too much: written out, .* steps, at most 5000"):
+    with pytest.raises(ConfigError, match=r"repeats too much: written out, .* steps, at most 4000"):
         read_pattern(pattern, "p")
     assert time.perf_counter() - start < ALLOWANCE
 
@@ -153,7 +154,7 @@ def test_no_pattern_breaks_anything(pieces: list[str], text: str) -> None:
     start = time.perf_counter()
     with contextlib.suppress(ConfigError):
         assert search(read_pattern("".join(pieces), "p"), text, Patience()) in (True, False)
-    assert time.perf_counter() - start < SEARCH_TIME + 2 * ALLOWANCE
+    assert time.perf_counter() - start < CALL_TIME + 2 * ALLOWANCE
 
 
 @given(st.text("ab|", max_size=8), st.text("ab", max_size=8))

@@ -540,3 +540,20 @@ def test_an_outage_costs_few_attempts_and_ends_soon_after_it_ended(tries: int, m
     back = next(second for second, path in served if path == "config.targets[0]")
     assert 60 <= back <= 90
     assert {path for second, path in served if second >= back} == {"config.targets[0]"}
+
+
+def test_a_probe_whose_stream_breaks_off_was_no_success() -> None:
+    """Else a target that truncates every stream would be asked until the threshold is met anew, each time."""
+    clock = Clock()
+    breakers = LocalBreakers(clock)
+    rules = CircuitRules(failures=3, cooldown=10)
+    for _ in range(3):
+        breakers.fail(KEY, rules, breakers.begin(KEY, rules))
+    clock.now += 10
+    probe = breakers.begin(KEY, rules)
+    breakers.succeed(KEY, probe)
+    assert not breakers.is_open(KEY, rules)
+    breakers.fail(KEY, rules, probe)
+    assert breakers.is_open(KEY, rules)
+    clock.now += 10
+    assert breakers.begin(KEY, rules) is Admission.PROBE

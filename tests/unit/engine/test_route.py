@@ -190,7 +190,7 @@ def test_what_a_failure_falls_through_on(
     [
         (Setback(status=500), "500 is not in on_status_codes"),
         (Setback(status=400, policy=True), "400 is a content-policy rejection"),
-        (Setback(status=504, final=True), "the call's time or attempts are spent"),
+        (Setback(status=504, final=True), "no other target could mend it"),
     ],
 )
 def test_a_stop_says_why(setback: Setback, reason: str) -> None:

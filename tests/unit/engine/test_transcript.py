@@ -164,3 +164,9 @@ def test_what_differs_is_no_fault_of_the_target() -> None:
     for events in ([Text("b")], [Finish("stop")]):
         with pytest.raises(AnswerDiffers):
             go_on(heard(Text("a")), *events)
+
+
+def test_probabilities_go_with_the_text_they_stand_beside() -> None:
+    beside = {text: Opaque("openai_chat", {"choices": [{"index": 0, "delta": {}, "logprobs": text}]}) for text in "abc"}
+    events = [event for text in "abc" for event in (Text(text), beside[text])]
+    assert go_on(heard(Text("ab")), *events) == [Text("c"), beside["c"]]
