@@ -32,10 +32,10 @@ def count_attempts(config: Config, inherited: int = 0) -> int:
     if not config.targets:
         return 1 + retries
     below = [count_attempts(target, retries) for target in config.targets]
-    return sum(below) if _goes_on(config.strategy) else max(below)
+    return sum(below) if goes_on(config.strategy) else max(below)
 
 
-def _goes_on(strategy: Strategy | None) -> bool:
+def goes_on(strategy: Strategy | None) -> bool:
     """Whether another target may be tried when one has failed."""
     if strategy is None:
         return False

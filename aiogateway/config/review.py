@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from aiogateway.config.bounds import goes_on
 from aiogateway.config.conditions import Either, Query, find_contradiction
 from aiogateway.config.inherit import Leaf, Node, find_source, inherit, iterate_leaves
 from aiogateway.config.leaf import describe_no_vault, needs_vault
@@ -85,7 +86,7 @@ def _review_fields(config: Config, raw: Mapping[str, Any], above: Strategy | Non
 
 def _review_strategy(config: Config, strategy: Strategy) -> Iterator[Remark]:
     path, mode = join_path(config.path, "strategy"), strategy.mode
-    if strategy.on_status_codes is not None and not _goes_on(strategy):
+    if strategy.on_status_codes is not None and not goes_on(strategy):
         yield Remark(
             f"{path}.on_status_codes", f"has no effect: a {mode} strategy tries one target{_failover_hint(mode)}"
         )
@@ -100,11 +101,6 @@ def _review_strategy(config: Config, strategy: Strategy) -> Iterator[Remark]:
     if never:
         listed = ", ".join(map(str, never))
         yield Remark(f"{path}.cb_config.failure_status_codes", f"{listed}: below 500 nothing opens a circuit")
-
-
-def _goes_on(strategy: Strategy) -> bool:
-    """Whether another target may follow one that failed."""
-    return strategy.mode is Mode.FALLBACK or (strategy.mode is Mode.LOADBALANCE and strategy.failover)
 
 
 def _failover_hint(mode: Mode) -> str:
@@ -241,7 +237,7 @@ def _find_late(node: Node | Leaf, start: float, deadlines: Deadlines, first_wait
         return _time_leaf(node, start, deadlines, first_wait)
     ends = [start]
     for child in node.children[:1] if node.strategy.mode is Mode.SINGLE else node.children:
-        begin = ends[-1] if _goes_on(node.strategy) else start
+        begin = ends[-1] if goes_on(node.strategy) else start
         end = _find_late(child, begin, deadlines, first_wait)
         if isinstance(end, Remark):
             return end

@@ -37,8 +37,8 @@ async def give_answer(
     except (asyncio.CancelledError, ConnectionError):
         attempt.outcome, attempt.closed_by = Outcome.CLIENT_LEFT, "client"
         raise
-    except GatewayError as broken:  # it turned out to be no answer before a byte was sent
-        attempt.outcome, attempt.error, attempt.closed_by = Outcome.FAILED, broken.code, "upstream"
+    except GatewayError as failure:  # it turned out to be no answer before a byte was sent
+        attempt.outcome, attempt.error, attempt.closed_by = Outcome.FAILED, failure.code, "upstream"
         raise
     conclude(call, attempt, error)
     return error, broken

@@ -21,7 +21,6 @@ from ..errors import (
     GatewayError,
     Headers,
     PluginError,
-    RequestError,
     StreamBroken,
     Unsupported,
     UpstreamError,
@@ -35,9 +34,10 @@ from .buffers import Buffers
 from .deadlines import Sweeper, Watch
 from .dial import Place
 from .exchange import Exchange, Source
+from .head import split_url, write_head
 from .local import LocalSource
 from .replies import read_events
-from .search import Pause, Try
+from .search import Pause, Step
 from .transport import Pool, StaleConnection, Upstream
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
-UNFIT = "a header or the path of the provider's request holds characters that HTTP can't carry"
 ROUTE = Route | None
 REMEMBERED = 10_000  # hosts known to refuse stream_options
 
@@ -121,7 +119,7 @@ class Opened(msgspec.Struct):
 
 
 async def open_attempt(
-    tools: Tools, call: Call, request: Request, observers: tuple[Observer, ...], this: Try
+    tools: Tools, call: Call, request: Request, observers: tuple[Observer, ...], this: Step
 ) -> Opened:
     """Raises UpstreamError (the attempt failed), RequestError (this target can't serve it)."""
     target = this.target
@@ -149,7 +147,7 @@ async def open_attempt(
         attempt.end = time.monotonic() - call.clock
 
 
-def begin_attempt(call: Call, this: Try, model: str, observers: tuple[Observer, ...]) -> Attempt:
+def begin_attempt(call: Call, this: Step, model: str, observers: tuple[Observer, ...]) -> Attempt:
     """Puts the attempt into the call, where it stays whatever becomes of it."""
     target = this.target
     attempt = Attempt(
@@ -336,40 +334,6 @@ def find_source(
 
 def find_place(tools: Tools, request: UpstreamRequest, target: Target) -> Place:
     return tools.pool.find(split_url(request.url)[0], guarded=target.guarded)
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """``https://host:port`` and the raw rest, byte for byte."""
-    cut = url.find("/", url.find("//") + 2)
-    return (url, "/") if cut < 0 else (url[:cut], url[cut:])
-
-
-def write_head(request: UpstreamRequest, place: Place, length: int | None = -1) -> bytes:
-    """A request's head. `length` of the body: -1 for the request's own, None when it follows in chunks.
-
-    Raises RequestError rather than let what became part of a header or of the path end the line it stands in.
-    """
-    method, path = request.method, split_url(request.url)[1]
-    try:
-        lines = [f"{method} {path} HTTP/1.1".encode("latin-1"), b"host: " + place.host]
-        lines += [
-            f"{name}: {value}".encode("latin-1")
-            for name, value in request.headers
-            if name not in ("host", "content-length")
-        ]
-    except UnicodeEncodeError:
-        raise RequestError(UNFIT) from None
-    if length is None:
-        lines.append(b"transfer-encoding: chunked")
-    else:
-        length = len(request.body) if length < 0 else length
-        if length or method not in BODILESS:  # a bodiless GET names no length
-            lines.append(b"content-length: %d" % length)
-    lines.append(b"\r\n")
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
-        raise RequestError(UNFIT)
-    return head
 
 
 def _read(

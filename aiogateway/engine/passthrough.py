@@ -20,14 +20,15 @@ from ..tasks import start_task
 from ..types import Attempt, Call, Headers, Lane, Outcome, Target, UpstreamRequest
 from ..wire.encoding import Inflater
 from . import replies
-from .attempt import ask, authorize, begin_attempt, find_place, text_headers, write_head
+from .attempt import ask, authorize, begin_attempt, find_place, text_headers
 from .deadlines import Watch
 from .exchange import Exchange
+from .head import write_head
 from .local import LocalSource
 from .pipeline import Account, Pipeline
 from .recovery import conclude
 from .relay import Relay
-from .search import FINAL, Search, Try
+from .search import FINAL, Search, Step
 from .transport import StaleConnection, Upstream
 
 PASSED_ON = UpstreamRequest | None
@@ -116,7 +117,7 @@ class Passage:
         """A body that has begun to flow is nowhere kept."""
         return not self._upload.touched
 
-    async def open(self, this: Try) -> Opened:
+    async def open(self, this: Step) -> Opened:
         """One attempt, up to the answer's head."""
         attempt = begin_attempt(self._call, this, "", self._observers)
         try:
@@ -134,7 +135,7 @@ class Passage:
             attempt.end = time.monotonic() - self._call.clock
         return opened
 
-    async def _open(self, this: Try, attempt: Attempt) -> Opened:
+    async def _open(self, this: Step, attempt: Attempt) -> Opened:
         tools, target, passed = self._pipeline.tools, this.target, self._passed
         provider = tools.registry.providers[target.provider]
         asked = ask(provider, PASSED_ON, provider.passthrough, passed.method, passed.raw_path, passed.headers, target)
@@ -165,7 +166,7 @@ class Passage:
                     raise failure from None
                 raise
 
-    def _may_fail(self, this: Try, status: int) -> bool:
+    def _may_fail(self, this: Step, status: int) -> bool:
         """Whether an error status is a failed attempt; where nothing else can be tried, and no circuit has to hear of
         it, it is the answer.
         """
@@ -175,7 +176,7 @@ class Passage:
         others = self._passed.tree is not target or target.retry.attempts > 0
         return status >= 400 and others and self.may_go_on()
 
-    async def _refuse(self, this: Try, opened: Opened) -> UpstreamStatus:
+    async def _refuse(self, this: Step, opened: Opened) -> UpstreamStatus:
         """The error that a provider's answer stands for, with its body as far as that is kept."""
         tools, exchange = self._pipeline.tools, opened.exchange
         collector = Collector(tools.loop.create_future(), tools.unary_buffer)

@@ -45,7 +45,7 @@ SILENT = (FirstTokenTimeout, IdleTimeout, TotalTimeout)
 """Deadlines of ours: the target that let them pass is not asked again."""
 
 
-class Try(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True):
     """What an attempt is told: the target, the retries made at it before, the seconds waited for this one, and the
     loop time at which the whole call is over.
     """
@@ -79,7 +79,7 @@ class Search(Generic[T]):
         call: Call,
         tree: Tree,
         facts: Callable[[], Facts],
-        attempt: Callable[[Try], Awaitable[T]],
+        attempt: Callable[[Step], Awaitable[T]],
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self._tools = tools
@@ -133,7 +133,7 @@ class Search(Generic[T]):
         call.retries = 0
         while True:
             try:
-                this = Try(target, made, waited, until)
+                this = Step(target, made, waited, until)
                 if target.circuit is None:
                     return await self._attempt(this)
                 return await self._admit(this, target.circuit)
@@ -149,7 +149,7 @@ class Search(Generic[T]):
             waited = wait
             call.retries = made
 
-    async def _admit(self, this: Try, circuit: CircuitRules) -> T:
+    async def _admit(self, this: Step, circuit: CircuitRules) -> T:
         """One attempt, and what its circuit learns from it."""
         target, breakers, key = this.target, self._tools.breakers, this.target.circuit_key
         self._admission = admission = breakers.begin(key, circuit)

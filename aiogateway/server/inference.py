@@ -66,7 +66,10 @@ class Inference:
 
         async def resolve() -> tuple[Request, Tree]:
             call.trace = trace_of(call.id, read_caller(request.raw_headers).gateway)  # the body may be refused
-            config, params = read_old_body(upload.take() or await upload.read_all())
+            body = upload.take()
+            if body is None:
+                body = await upload.read_all()
+            config, params = read_old_body(body)
             caller, tree = self._resolve(request, call, config)
             return self._read_body(call, endpoint, params, "", caller), tree
 

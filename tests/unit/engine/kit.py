@@ -17,7 +17,7 @@ from aiogateway.engine.breaker import LocalBreakers
 from aiogateway.engine.buffers import Buffers
 from aiogateway.engine.dial import Place
 from aiogateway.engine.pipeline import Pipeline
-from aiogateway.engine.search import Try
+from aiogateway.engine.search import Step
 from aiogateway.engine.transport import Pool, Upstream
 from aiogateway.providers.openai import OpenAI
 from aiogateway.registry import Registry
@@ -206,8 +206,8 @@ def make_target(provider: str = "scripted", **changes: Any) -> Target:
     return Target(**{"path": "config", "provider": provider, "deadlines": Deadlines(), **changes})
 
 
-def make_try(target: Target, *, made: int = 0, waited: float = 0.0, until: float = 1e9) -> Try:
-    return Try(target, made, waited, until)
+def make_step(target: Target, *, made: int = 0, waited: float = 0.0, until: float = 1e9) -> Step:
+    return Step(target, made, waited, until)
 
 
 def make_fallback(*children: Tree, **changes: Any) -> Branch:

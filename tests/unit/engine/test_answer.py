@@ -12,7 +12,7 @@ from aiogateway.engine.pipeline import Pipeline
 from aiogateway.errors import ClientStalled, StreamBroken
 from aiogateway.types import Call, Outcome, Recovery, Usage
 from tests.unit.engine.fakes import DONE, FakeSink, FakeWatch, event, make_call, make_request, usage_event
-from tests.unit.engine.kit import JSON, SSE, Foreign, Reply, Scripted, make_pipeline, make_target, make_try, say
+from tests.unit.engine.kit import JSON, SSE, Foreign, Reply, Scripted, make_pipeline, make_step, make_target, say
 
 A, STOP = event("a"), event("", "stop")
 WHOLE = orjson.dumps({
@@ -50,7 +50,7 @@ async def open_scene(
     pipeline = make_pipeline(provider, **options)
     call = make_call()
     request = make_request({"model": "m", "messages": [], **(body or {})})
-    opened = await open_attempt(pipeline.tools, call, request, (), make_try(make_target(provider.name)))
+    opened = await open_attempt(pipeline.tools, call, request, (), make_step(make_target(provider.name)))
     scene = Scene(pipeline, call, opened, FakeSink(room))
     opened.watch.stop()
     opened.watch = scene.watch  # type: ignore[assignment]
@@ -290,7 +290,7 @@ async def give_watched(reply: Reply, *, foreign: bool = False, explain: bool = F
     call = make_call(explain=explain)
     target = make_target(provider.name, recovery=Recovery(attempts=3), path="config.targets[4]")
     request = make_request({"model": "m", "messages": [], "stream": True, **body})
-    opened = await open_attempt(pipeline.tools, call, request, (), make_try(target))
+    opened = await open_attempt(pipeline.tools, call, request, (), make_step(target))
     scene = Scene(pipeline, call, opened, FakeSink())
     try:
         return scene, *await give_answer(pipeline.tools, call, opened, scene.sink)

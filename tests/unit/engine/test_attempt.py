@@ -8,7 +8,7 @@ import pytest
 
 from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.engine import attempt as module
-from aiogateway.engine.attempt import Opened, Tools, open_attempt, split_url, write_head
+from aiogateway.engine.attempt import Opened, Tools, open_attempt
 from aiogateway.engine.dial import Place
 from aiogateway.engine.pipeline import Pipeline
 from aiogateway.engine.transport import StaleConnection
@@ -35,10 +35,9 @@ from aiogateway.types import (
     Recovery,
     Secret,
     Target,
-    UpstreamRequest,
 )
 from tests.unit.engine.fakes import DONE, event, make_call, make_request
-from tests.unit.engine.kit import SSE, Foreign, Scripted, Wires, hang, make_pipeline, make_target, make_try, say
+from tests.unit.engine.kit import SSE, Foreign, Scripted, Wires, hang, make_pipeline, make_step, make_target, say
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 REFUSAL = say(b'{"error":{"message":"Unknown parameter: stream_options"}}', status=400)
@@ -50,7 +49,7 @@ async def attempt(
     request = make_request({"model": "m", "messages": [], **body})
     tools = pipeline.tools
     end = tools.loop.time() + 60 if until is None else until
-    return await open_attempt(tools, call or make_call(), request, (), make_try(target, until=end))
+    return await open_attempt(tools, call or make_call(), request, (), make_step(target, until=end))
 
 
 async def fails(pipeline: Pipeline, target: Target, **options: Any) -> tuple[GatewayError, Attempt]:
@@ -94,7 +93,7 @@ async def test_observers_are_told_of_the_attempt() -> None:
     pipeline = make_pipeline(Scripted(say(b"{}")))
     call = make_call()
     observers: Any = (Watching(), Watching())
-    opened = await open_attempt(pipeline.tools, call, make_request({}), observers, make_try(make_target()))
+    opened = await open_attempt(pipeline.tools, call, make_request({}), observers, make_step(make_target()))
     assert seen == [opened.attempt, opened.attempt]
     opened.close()
 
@@ -210,7 +209,7 @@ async def test_forwarded_headers_replace_the_providers_own() -> None:
     headers = (("user-agent", "theirs"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3"))
     request = make_request({"model": "m"}, headers=headers)
     target = make_target(forward_headers=("user-agent", "x-a", "x-none"))
-    opened = await open_attempt(pipeline.tools, make_call(), request, (), make_try(target))
+    opened = await open_attempt(pipeline.tools, make_call(), request, (), make_step(target))
     sent = provider.asked[0].headers
     assert [value for name, value in sent if name in ("user-agent", "x-a", "x-b")] == ["theirs", "1", "2"]
     opened.close()
@@ -243,7 +242,7 @@ async def test_an_endpoint_that_is_not_offered() -> None:
     request = make_request({"input": "x"}, endpoint=Endpoint.EMBEDDINGS, dialect="openai_embeddings")
     with pytest.raises(Unsupported) as caught:
         await open_attempt(
-            pipeline.tools, call, request, (), make_try(make_target("foreign", path="config.targets[1]"))
+            pipeline.tools, call, request, (), make_step(make_target("foreign", path="config.targets[1]"))
         )
     assert caught.value.param == "config.targets[1].provider"
     assert (call.attempts[0].outcome, call.attempts[0].closed_by) == (Outcome.FAILED, "gateway")
@@ -475,55 +474,6 @@ async def test_a_client_that_leaves_while_we_dial() -> None:
         leftovers(pipeline.tools)
 
 
-# --- heads ---
-
-
-@pytest.mark.parametrize(
-    ("url", "parts"),
-    [
-        ("https://a.example/v1/x?y=%2F+a", ("https://a.example", "/v1/x?y=%2F+a")),
-        ("http://a.example:80", ("http://a.example:80", "/")),
-        ("http://[::1]:8/", ("http://[::1]:8", "/")),
-    ],
-)
-def test_split_url(url: str, parts: tuple[str, str]) -> None:
-    assert split_url(url) == parts
-
-
-def head_of(method: str, body: bytes = b"", length: int | None = -1, *headers: tuple[str, str]) -> bytes:
-    request = UpstreamRequest(method=method, url="http://a.example/x?y", headers=headers, body=body)
-    return write_head(request, Place("http://a.example", guarded=False), length)
-
-
-@pytest.mark.parametrize(
-    ("method", "body", "length", "framing"),
-    [
-        ("POST", b"abc", -1, [b"content-length: 3"]),
-        ("POST", b"", -1, [b"content-length: 0"]),
-        ("PUT", b"", 0, [b"content-length: 0"]),
-        ("POST", b"", 12, [b"content-length: 12"]),
-        ("POST", b"", None, [b"transfer-encoding: chunked"]),
-        ("GET", b"", -1, []),
-        ("HEAD", b"", 0, []),
-        ("DELETE", b"", 0, []),
-        ("OPTIONS", b"", 0, []),
-        ("GET", b"", 5, [b"content-length: 5"]),
-        ("DELETE", b"", None, [b"transfer-encoding: chunked"]),
-    ],
-)
-def test_each_request_has_the_framing_it_needs(
-    method: str, body: bytes, length: int | None, framing: list[bytes]
-) -> None:
-    lines = head_of(method, body, length).split(b"\r\n")
-    assert lines[0] == method.encode() + b" /x?y HTTP/1.1"
-    assert lines[1:] == [b"host: a.example", *framing, b"", b""]
-
-
-def test_host_and_length_are_ours_to_say() -> None:
-    head = head_of("POST", b"abc", -1, ("host", "evil"), ("content-length", "99"), ("x-a", "é"))
-    assert head.split(b"\r\n")[1:] == [b"host: a.example", b"x-a: \xe9", b"content-length: 3", b"", b""]
-
-
 # --- whole bodies, checked ---
 
 
@@ -592,7 +542,7 @@ async def test_a_whole_answer_has_nothing_to_recover() -> None:
 async def test_an_attempt_notes_which_retry_it_is() -> None:
     call = make_call()
     pipeline = make_pipeline(Scripted(say(b"{}")))
-    this = make_try(make_target(), made=2, waited=1.5)
+    this = make_step(make_target(), made=2, waited=1.5)
     opened = await open_attempt(pipeline.tools, call, make_request({}), (), this)
     assert (call.attempts[0].retry, call.attempts[0].waited) == (2, 1.5)
     opened.close()

@@ -14,7 +14,7 @@ from aiogateway.config.tree import Branch, Tree
 from aiogateway.contracts import Admission, RetryPolicy
 from aiogateway.engine.attempt import Tools
 from aiogateway.engine.breaker import LocalBreakers
-from aiogateway.engine.search import Pause, Search, Try, counts, judge
+from aiogateway.engine.search import Pause, Search, Step, counts, judge
 from aiogateway.errors import (
     AnswerDiffers,
     ClientStalled,
@@ -130,13 +130,13 @@ class Scene:
         self.tools.registry = msgspec.structs.replace(self.tools.registry, retry_policies=policies)
         self.call = call or make_call()
         self.outcomes = list(outcomes)
-        self.tries: list[Try] = []
+        self.tries: list[Step] = []
         self.search: Search[Any] = Search(self.tools, self.call, tree, self.look, self.attempt, may_go_on)
 
     def look(self) -> Facts:
         return Facts(path="/v1/x")
 
-    async def attempt(self, this: Try) -> Any:
+    async def attempt(self, this: Step) -> Any:
         self.tries.append(this)
         await asyncio.sleep(0)
         outcome = self.outcomes.pop(0)
@@ -178,7 +178,7 @@ async def test_what_answers_at_once_is_the_answer() -> None:
     target = leaf(attempts=2, deadlines=Deadlines(total=30))
     scene = Scene(target, "answer")
     assert await scene.search.find() == "answer"
-    assert scene.tries == [Try(target, 0, 0.0, 1030.0)]
+    assert scene.tries == [Step(target, 0, 0.0, 1030.0)]
     assert (scene.call.retries, scene.waits.asked) == (0, [])
 
 
