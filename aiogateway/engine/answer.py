@@ -135,7 +135,7 @@ async def _give_whole(call: Call, opened: Opened, sink: Sink) -> GatewayError | 
     if verbatim:  # the client has its answer: reading on costs it nothing
         call.usage = opened.client.read_usage(body)
     opened.attempt.usage = call.usage
-    return await wait_for_client(sink, opened.watch)
+    return await wait_for_client(sink, opened.watch) if sink.paused else None
 
 
 async def _give_large(tools: Tools, call: Call, opened: Opened, sink: Sink) -> GatewayError | None:

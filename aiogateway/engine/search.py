@@ -65,6 +65,7 @@ class Search(Generic[T]):
         "_admission",
         "_attempt",
         "_call",
+        "_labelled",
         "_labels",
         "_may_go_on",
         "_serving",
@@ -91,6 +92,7 @@ class Search(Generic[T]):
         self._serving: Target | None = None
         self._admission = Admission.CLOSED
         self._labels = call.trace, call.metadata
+        self._labelled = False
 
     async def find(self, broken: GatewayError | None = None) -> T:
         """The first answer, or the next one after the last one's stream ended with `broken`.
@@ -126,7 +128,8 @@ class Search(Generic[T]):
 
     async def _try(self, target: Target) -> T:
         """One target, until it answers or its retries are used up."""
-        self._label(target)
+        if target.trace_id is not None or target.metadata or self._labelled:
+            self._label(target)
         self._serving = target
         call, made, waited = self._call, 0, 0.0
         until = self._started + target.deadlines.total
@@ -204,6 +207,7 @@ class Search(Generic[T]):
 
     def _label(self, target: Target) -> None:
         """The labels of an old config's option are those of the option that served."""
+        self._labelled = True
         trace, metadata = self._labels
         if target.trace_id is not None:
             trace = msgspec.structs.replace(trace, id=target.trace_id)
