@@ -142,6 +142,10 @@ class Dialect(Protocol):
         """The content type of a stream."""
 
     @property
+    def resumable(self) -> bool:
+        """Whether a fresh encoder, told what a client has heard so far, can go on in the middle of its stream."""
+
+    @property
     def usage_marks(self) -> tuple[bytes, ...]:
         """Byte strings of which one stands in every event that `is_usage_only`; empty: nothing to hide."""
 

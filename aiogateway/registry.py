@@ -15,24 +15,28 @@ CLIENT_DIALECTS: Mapping[Endpoint, str] = {
     Endpoint.COMPLETIONS: "openai_completions",
     Endpoint.EMBEDDINGS: "openai_embeddings",
     Endpoint.RESPONSES: "openai_responses",
+    Endpoint.MESSAGES: "anthropic",
+    Endpoint.COUNT_TOKENS: "anthropic_tokens",
 }
 """What a client speaks that calls an endpoint under ``/v1/``."""
 
 
 class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One loaded plugin; `hooks` are the names it implements."""
+    """One loaded plugin; `hooks` are the names it implements, `providers` what it registered, `module` where it is."""
 
     name: str
     distribution: str
     version: str
     hooks: tuple[str, ...]
     builtin: bool
+    providers: tuple[str, ...] = ()
+    module: str = ""
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True):
     """Name to object. `observers` has one entry per plugin that implements `observe_call`.
 
-    Neither an observer nor a retry policy of here ever raises.
+    Neither an observer nor a retry policy of here ever raises. `barred` are installed, but not allowed.
     """
 
     providers: Mapping[str, Provider] = {}
@@ -41,6 +45,7 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     sinks: tuple[LogSink, ...] = ()
     observers: tuple[Callable[[Call], Observer | None], ...] = ()
     plugins: tuple[PluginInfo, ...] = ()
+    barred: tuple[PluginInfo, ...] = ()
 
     def client_dialect(self, endpoint: Endpoint) -> Dialect:
         """What clients of `endpoint` speak. Raises PluginError when no plugin brought it."""

@@ -44,6 +44,8 @@ class Endpoint(enum.StrEnum):
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "messages/count_tokens"
 
 
 class Capability(enum.StrEnum):
@@ -160,11 +162,14 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens. `input` includes `cached`; `output` includes `reasoning`; `estimated`: not the provider's count."""
+    """Tokens. `input` includes `cached` (read from a cache) and `cache_write` (written to one); `output` includes
+    `reasoning`; `estimated`: not the provider's count.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
+    cache_write: int = 0
     reasoning: int = 0
     estimated: bool = False
 
@@ -254,7 +259,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     `guarded`: a part of the host came from the request, so the address gate applies. `circuit` is the rules of the
     nearest strategy that has some, `circuit_key` whose circuit it is: SHA-256 over provider, base URL, credential and
-    model override. `trace_id` and `metadata` are the labels that an old config's option brings along.
+    model override. `strict`: a parameter that the provider can't be told is an error. `trace_id` and `metadata` are
+    the labels that an old config's option brings along.
     """
 
     path: str
@@ -270,6 +276,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
     cache: CacheRules | None = None
     recovery: Recovery | None = None
+    strict: bool = False
     circuit: CircuitRules | None = None
     circuit_key: bytes = b""
     trace_id: str | None = None

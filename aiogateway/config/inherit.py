@@ -1,7 +1,8 @@
 """What a config's leaves inherit from the nodes above them, and from which of them (portkey.md 2.2). Pure.
 
-override_params and timeouts are merged by key, the child's word wins; retry, cache, stream_recovery, custom_host and
-forward_headers are the nearest node's, whole. provider, api_key, virtual_key and a provider's options go to nobody.
+override_params and timeouts are merged by key, the child's word wins; retry, cache, stream_recovery, strict,
+custom_host and forward_headers are the nearest node's, whole. provider, api_key, virtual_key and a provider's options
+go to nobody.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def _overlay(parent: Config, child: Config) -> Config:
         retry=parent.retry if child.retry is None else child.retry,
         cache=parent.cache if child.cache is None else child.cache,
         recovery=parent.recovery if child.recovery is None else child.recovery,
+        strict=parent.strict if child.strict is None else child.strict,
     )
 
 

@@ -101,6 +101,7 @@ def resolve_leaf(leaf: Leaf, around: Surroundings) -> Target:
         retry=config.retry or Retry(),
         cache=config.cache,
         recovery=config.recovery if isinstance(config.recovery, Recovery) else None,
+        strict=config.strict is True,
         circuit=leaf.circuit,
         circuit_key=key,
         trace_id=config.trace_id,

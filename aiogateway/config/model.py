@@ -80,6 +80,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry | None = None
     cache: CacheRules | None = None
     recovery: Recovery | bool | None = None
+    strict: bool | None = None
     strategy: Strategy | None = None
     targets: tuple[Config, ...] = ()
     options: Mapping[str, Any] = {}
@@ -108,6 +109,7 @@ FIELD_TABLE: tuple[Field, ...] = (
     Field("request_timeout", "another name for `timeouts.first_token`"),
     Field("timeouts", "deadlines in milliseconds: `connect`, `first_token`, `idle`, `client_stall`, `total`"),
     Field("retry", "how often and for what one target is tried again"),
+    Field("strict", "a parameter that a target's wire can't express is a 400 that names it, and not left out"),
     Field("stream_recovery", "what happens to a stream that breaks after its first token"),
     Field("cache", "checked, and without effect until there is a cache"),
     Field("strategy", "how to choose among `targets`, and when a target's circuit opens"),

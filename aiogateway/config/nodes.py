@@ -117,6 +117,7 @@ class _Nodes:
             "stream_recovery": partial(read_recovery, mistakes=mistakes),
             "strategy": partial(read_strategy, mistakes=mistakes),
             "on_status_codes": read_statuses,
+            "strict": read_flag,
             "strict_open_ai_compliance": read_flag,
         }
         if self.terms.labelled:
@@ -148,6 +149,7 @@ class _Nodes:
             retry=read.get("retry"),
             cache=read.get("cache"),
             recovery=read.get("stream_recovery"),
+            strict=read.get("strict"),
             strategy=written.strategy if written else None,
             targets=read.get("targets", ()),
             options={name: read[name] for name in known if name in read},

@@ -80,6 +80,8 @@ class Outline:
         yield _Row("forward_headers", forwarded, _name_source(leaf, "forward_headers"))
         yield _Row("retry", _describe_retry(config.retry), _name_source(leaf, "retry"))
         yield _Row("cache", _describe_cache(config.cache), _name_source(leaf, "cache"))
+        if config.strict is not None:
+            yield _Row("strict", str(config.strict).lower(), _name_source(leaf, "strict"))
         yield _Row("stream_recovery", _describe_recovery(config.recovery), _name_source(leaf, "recovery"))
         yield _Row("circuit", _describe_circuit(leaf.circuit), _name_source(leaf, "circuit"))
         yield from self._deadline_rows(leaf)

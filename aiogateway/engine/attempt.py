@@ -27,8 +27,8 @@ from ..errors import (
     UpstreamStatus,
 )
 from ..neutral import Event
-from ..registry import Registry
-from ..types import Attempt, Call, Capability, Lane, Outcome, Request, Route, Target, UpstreamRequest
+from ..registry import CLIENT_DIALECTS, Registry
+from ..types import Attempt, Call, Capability, Endpoint, Lane, Outcome, Request, Route, Target, UpstreamRequest
 from . import body as bodies
 from .buffers import Buffers
 from .deadlines import Sweeper, Watch
@@ -47,6 +47,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 ROUTE = Route | None
+CHATS = (Endpoint.MESSAGES, Endpoint.RESPONSES)
+"""Chats by another name: any provider that offers one can be asked."""
 REMEMBERED = 10_000  # hosts known to refuse stream_options
 
 
@@ -167,12 +169,18 @@ def begin_attempt(call: Call, this: Step, model: str, observers: tuple[Observer,
 async def _open(
     tools: Tools, call: Call, attempt: Attempt, provider: Provider, request: Request, target: Target, until: float
 ) -> Opened:
-    client, upstream = _find_dialects(tools, provider, request, target)
+    client, upstream, endpoint = _find_dialects(tools, provider, request, target)
     outgoing = request
     if upstream is not client:
-        outgoing, call.dropped_params = bodies.translate(request, client, upstream)
-    asking = _may_ask_usage(provider, request, outgoing, upstream)
-    hide_usage = asking and not bodies.asks_usage(request)
+        outgoing, call.dropped_params = bodies.translate(request, client, upstream, endpoint)
+        if target.strict and call.dropped_params:
+            raise Unsupported(
+                f"{target.provider} can't be told {', '.join(call.dropped_params)}", param=call.dropped_params[0]
+            )
+    hide_usage = False  # whether we ask for it unasked; the client's own wish is not ours to take back
+    if not bodies.asks_usage(request):
+        outgoing = bodies.leave_usage(outgoing) if bodies.asks_usage(outgoing) else outgoing
+        hide_usage = _may_ask_usage(provider, outgoing, upstream)
     while True:
         final = bodies.ask_usage(outgoing) if hide_usage else outgoing
         prepared = _forward(ask(provider, UpstreamRequest, provider.prepare, final, target), request, target)
@@ -196,22 +204,30 @@ async def _open(
             if upstream is not client:  # its body means nothing to the client: ours is written from the error
                 error.body = b""
             raise
-        recoverable = target.recovery is not None and exchange.streaming and _translates(client)
+        recoverable = target.recovery is not None and exchange.streaming and client.resumable
         lane = _choose_lane(exchange, client is upstream, hide_usage, checked=tools.check_streams or recoverable)
         return Opened(
             attempt, request, target, exchange, watch, client, upstream, lane, hide_usage, recoverable, events
         )
 
 
-def _find_dialects(tools: Tools, provider: Provider, request: Request, target: Target) -> tuple[Dialect, Dialect]:
-    """The client's, and the one in which the provider serves the endpoint."""
-    route = ask(provider, ROUTE, provider.route, request.endpoint, request.dialect, request.model)
+def _find_dialects(
+    tools: Tools, provider: Provider, request: Request, target: Target
+) -> tuple[Dialect, Dialect, Endpoint]:
+    """The client's dialect, the provider's, and the endpoint that it serves it by: what it does not offer in a client's
+    own wire is still a chat.
+    """
+    endpoint = request.endpoint
+    route = ask(provider, ROUTE, provider.route, endpoint, request.dialect, request.model)
+    if route is None and endpoint in CHATS:
+        endpoint = Endpoint.CHAT
+        route = ask(provider, ROUTE, provider.route, endpoint, CLIENT_DIALECTS[endpoint], request.model)
     if route is None:
         raise Unsupported(f"{target.provider} does not offer {request.endpoint}", param=f"{target.path}.provider")
     upstream = tools.registry.dialects.get(route.dialect)
     if upstream is None:
         raise PluginError(f"there is no dialect {route.dialect!r}", plugin=provider.name, hook="route")
-    return tools.registry.dialects[request.dialect], upstream
+    return tools.registry.dialects[request.dialect], upstream, endpoint
 
 
 def ask(provider: Provider, kind: type | UnionType, question: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -242,24 +258,14 @@ async def authorize(tools: Tools, provider: Provider, upstream: UpstreamRequest,
     return check_kind(provider, UpstreamRequest, "authorize", authorized)
 
 
-def _may_ask_usage(provider: Provider, request: Request, outgoing: Request, upstream: Dialect) -> bool:
+def _may_ask_usage(provider: Provider, outgoing: Request, upstream: Dialect) -> bool:
     return (
-        request.stream
-        and request.endpoint in bodies.USAGE_ENDPOINTS
+        outgoing.stream
+        and upstream.endpoint in bodies.USAGE_ENDPOINTS
         and Capability.STREAM_USAGE in provider.capabilities
         and bool(upstream.usage_marks)
         and bodies.may_add_usage(outgoing)
-        and not (outgoing is not request and bodies.asks_usage(outgoing))
     )
-
-
-def _translates(dialect: Dialect) -> bool:
-    """Whether the client's wire can be read into events and written again."""
-    try:
-        dialect.decoder()
-    except Unsupported:
-        return False
-    return True
 
 
 def _choose_lane(exchange: Exchange, same: bool, hide_usage: bool, *, checked: bool) -> Lane:
@@ -360,7 +366,7 @@ def _judge(provider: Provider, exchange: Exchange, dialect: Dialect, attempt: At
         body = exchange.body() if exchange.over else b""  # what is over `unary_buffer` would go out cut, as if whole
         raise ask(provider, UpstreamStatus, provider.read_error, status, text_headers(exchange.headers), body)
     if exchange.streaming:
-        failure = dialect.read_failure(exchange.first) if b"error" in exchange.first else None
+        failure = dialect.read_failure(exchange.first)
         if failure is None and not exchange.first and exchange.over:
             raise StreamBroken("the provider's stream held no event")
     else:

@@ -67,17 +67,27 @@ def ask_usage(request: Request) -> Request:
     return rebuild(request, {**request.body, "stream_options": {**kept, "include_usage": True}})
 
 
+def leave_usage(request: Request) -> Request:
+    """Takes the wish for the usage event out; other options stay."""
+    options = {**request.body["stream_options"]}
+    del options["include_usage"]
+    body = {name: value for name, value in request.body.items() if name != "stream_options"}
+    return rebuild(request, body | ({"stream_options": options} if options else {}))
+
+
 def count_choices(request: Request) -> int:
     """How many answers were asked for."""
     n = request.body.get("n")
     return n if isinstance(n, int) and n > 1 else 1
 
 
-def translate(request: Request, client: Dialect, upstream: Dialect) -> tuple[Request, tuple[str, ...]]:
-    """The request in the provider's dialect, and the parameters that found no place in it."""
+def translate(
+    request: Request, client: Dialect, upstream: Dialect, endpoint: Endpoint
+) -> tuple[Request, tuple[str, ...]]:
+    """The request in the provider's dialect and for its `endpoint`, and the parameters that found no place in it."""
     written = upstream.write_request(client.read_request(request.body))
     translated = msgspec.structs.replace(
-        request, dialect=upstream.name, raw=encode(written.body), body=written.body, query=""
+        request, endpoint=endpoint, dialect=upstream.name, raw=encode(written.body), body=written.body, query=""
     )
     return translated, written.dropped
 
@@ -91,4 +101,5 @@ def envelope_for(call_id: str, request: Request) -> Envelope:
         created=int(time.time()),
         include_usage=asks_usage(request),
         encoding=encoding if isinstance(encoding, str) else "float",
+        request=request.body,
     )

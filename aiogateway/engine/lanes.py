@@ -309,7 +309,7 @@ class TranslatedLane:
             return b""  # it is whole: no other target could add to it
         self.verdict.error = error
         if self._transcript is None or self._transcript.hindrance is not None:
-            return self._client.write_failure(error)
+            return self._encoder.feed(Failure(error))
         self.verdict.unsaid = True
         if self._give_up is not None:
             self._give_up(error)

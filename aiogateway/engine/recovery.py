@@ -107,6 +107,7 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage:
         input=one.input + other.input,
         output=one.output + other.output,
         cached=one.cached + other.cached,
+        cache_write=one.cache_write + other.cache_write,
         reasoning=one.reasoning + other.reasoning,
         estimated=one.estimated or other.estimated,
     )

@@ -110,6 +110,8 @@ def test_endpoint_is_its_path() -> None:
         "/v1/completions",
         "/v1/embeddings",
         "/v1/responses",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
     ]
 
 

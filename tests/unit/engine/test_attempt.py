@@ -519,15 +519,14 @@ async def test_a_stream_that_may_be_recovered_is_looked_at(
     opened.close()
 
 
-async def test_a_wire_that_cant_be_read_can_not_be_recovered() -> None:
-    class Mute(OpenAIChat):
-        def decoder(self) -> Any:
-            raise self._refuse()
+async def test_a_wire_that_cant_be_taken_up_again_is_not_recovered() -> None:
+    class OneGo(OpenAIChat):
+        resumable = False
 
     pipeline = make_pipeline(Scripted(say(event(), DONE, headers=SSE)))
     dialects = pipeline.tools.registry.dialects
     assert isinstance(dialects, dict)
-    dialects["openai_chat"] = Mute()
+    dialects["openai_chat"] = OneGo()
     opened = await attempt(pipeline, make_target(recovery=Recovery()), stream=True)
     assert (opened.lane, opened.recoverable) == (Lane.FRAMED, False)
     opened.close()

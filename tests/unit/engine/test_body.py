@@ -5,10 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
+from aiogateway.dialects.anthropic import Anthropic
 from aiogateway.dialects.openai_chat import OpenAIChat
 from aiogateway.engine import body as bodies
 from aiogateway.errors import RequestError
-from aiogateway.types import Target
+from aiogateway.types import Endpoint, Target
 from tests.unit.engine.fakes import make_request
 
 ASKED = b'"stream_options":{"include_usage":true}'
@@ -97,6 +98,14 @@ def test_stream_options_of_the_clients_own_are_kept(options: object, merged: obj
     assert bodies.asks_usage(asked)
 
 
+def test_the_wish_for_usage_can_be_taken_back() -> None:
+    asked = make_request({"model": "m", "stream_options": {"include_usage": True}})
+    assert bodies.leave_usage(asked).body == {"model": "m"}
+    asked = make_request({"stream_options": {"include_usage": True, "include_obfuscation": False}})
+    left = bodies.leave_usage(asked)
+    assert orjson.loads(left.raw) == left.body == {"stream_options": {"include_obfuscation": False}}
+
+
 @pytest.mark.parametrize(
     ("n", "count"), [(None, 1), (1, 1), (3, 3), (0, 1), (-2, 1), ("3", 1), (2.0, 1), (True, 1), ([], 1)]
 )
@@ -107,14 +116,15 @@ def test_count_choices(n: object, count: int) -> None:
 
 def test_translate_names_what_found_no_place() -> None:
     chat = OpenAIChat()
-    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    request = make_request(body, query="beta=1", dialect="other")
-    translated, dropped = bodies.translate(request, chat, chat)
-    assert (translated.dialect, translated.query) == ("openai_chat", "")
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, "logit_bias": {"7": 1}}
+    request = make_request(body, query="beta=1", dialect="openai_chat")
+    translated, dropped = bodies.translate(request, chat, Anthropic(), Endpoint.MESSAGES)
+    assert (translated.endpoint, translated.dialect, translated.query) == (Endpoint.MESSAGES, "anthropic", "")
     assert orjson.loads(translated.raw) == translated.body
     assert translated.body["messages"] == body["messages"]
     assert (translated.stream, translated.model) == (True, "m")
-    assert dropped == ()
+    assert dropped == ("logit_bias",)
+    assert bodies.translate(request, chat, chat, Endpoint.CHAT)[1] == ()
 
 
 def test_the_envelope_of_an_answer_of_ours() -> None:

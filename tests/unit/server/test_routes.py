@@ -83,6 +83,8 @@ def test_every_endpoint_has_its_route() -> None:
         "/v1/completions": Endpoint.COMPLETIONS,
         "/v1/embeddings": Endpoint.EMBEDDINGS,
         "/v1/responses": Endpoint.RESPONSES,
+        "/v1/messages": Endpoint.MESSAGES,
+        "/v1/messages/count_tokens": Endpoint.COUNT_TOKENS,
     }
 
 
