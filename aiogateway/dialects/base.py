@@ -26,6 +26,7 @@ class BaseDialect:
     finish_marks: tuple[bytes, ...] = ()
     done: bytes = b""
     media_type: str = "text/event-stream"
+    resumable: bool = False
     usage_marks: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:

@@ -2,7 +2,8 @@
 
 What neutral events can't say (logprobs, refusals, audio, fingerprints) comes as `Opaque`: a chunk that holds nothing
 else. The oddities handled here are real servers': tool-call deltas without index, or all with index 0; ids repeated or
-absent; a name that comes after its id; arguments as an object; a finish reason repeated, or empty in every chunk.
+absent; a name that comes after its id; arguments as an object; a finish reason repeated, or empty in every chunk;
+content as a list of parts with thoughts among them (Mistral); usage and errors below ``x_groq``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aiogateway.dialects.chat_messages import DIALECT, write_arguments
+from aiogateway.dialects.chat_messages import DIALECT, read_seal
+from aiogateway.dialects.chat_turns import write_arguments
 from aiogateway.dialects.failures import find_error, find_status, make_failure
 from aiogateway.dialects.openai_stream import DONE
 from aiogateway.dialects.payload import as_count, as_dict, as_list, as_text, is_damaged, parse_object
@@ -25,13 +27,15 @@ _REASONS = {
     "stop": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",  # Mistral's word for the context's end
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
 _CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason"})
-_DELTA = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "function_call"})
+_THOUGHTS = frozenset({"reasoning_content", "reasoning", "thinking_blocks"})
+_DELTA = frozenset({"role", "content", "tool_calls", "function_call"}) | _THOUGHTS
 
 
 def read_answer(body: bytes) -> Sequence[Event]:
@@ -67,6 +71,7 @@ class AnswerReader:
         self._begun = False
         self._said: dict[str, Any] = {}
         self._calls: dict[int, list[_Call]] = {}
+        self._thinking: set[int] = set()  # choices with a thought that has begun
         self._finished: set[int] = set()
 
     def read(self, chunk: dict[str, Any], part: str) -> Iterator[Event]:
@@ -91,13 +96,15 @@ class AnswerReader:
             yield Opaque(DIALECT, fields)
         for choice in as_list(chunk.get("choices")):
             yield from self._read_choice(as_dict(choice), part, chunk)
-        usage = read_usage(chunk.get("usage"))
+        usage = read_usage(chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage"))
         if usage is not None:
             yield UsageReport(usage)
 
     def _read_choice(self, choice: dict[str, Any], part: str, chunk: dict[str, Any]) -> Iterator[Event]:
         index = as_count(choice.get("index"))
         delta = {"content": choice.get("text")} if part == "text" else as_dict(choice.get(part))
+        if not _THOUGHTS.isdisjoint(delta):
+            yield from self._read_thoughts(delta, index, whole=part == "message")
         yield from self._read_delta(delta, index)
         fields = {name: value for name, value in choice.items() if name not in _CHOICE and value is not None}
         rest = {name: value for name, value in delta.items() if name not in _DELTA and value not in (None, [], "")}
@@ -116,15 +123,27 @@ class AnswerReader:
         else:
             yield Finish(_REASONS.get(raw, "stop"), index, raw)
 
-    def _read_delta(self, delta: dict[str, Any], index: int) -> Iterator[Event]:
+    def _read_thoughts(self, delta: dict[str, Any], index: int, *, whole: bool) -> Iterator[Event]:
+        """Text, and in ``thinking_blocks`` what seals it. A block repeats the text, which counts once; in a whole
+        message only the blocks say where one thought ends and the next begins.
+        """
+        blocks = [as_dict(block) for block in as_list(delta.get("thinking_blocks"))]
         thought = as_text(delta.get("reasoning_content")) or as_text(delta.get("reasoning"))
-        if thought:
+        if thought and not (whole and blocks):
+            self._thinking.add(index)
             yield Reasoning(thought, index)
+        for block in blocks:
+            signature, sealed = as_text(block.get("signature")) or None, as_text(block.get("data")) or None
+            text = "" if index in self._thinking or sealed else as_text(block.get("thinking")) or ""
+            if signature or sealed or text:
+                yield Reasoning(text, index, signature, sealed)
+            if signature:
+                self._thinking.discard(index)
+
+    def _read_delta(self, delta: dict[str, Any], index: int) -> Iterator[Event]:
         content = delta.get("content")
-        if isinstance(content, list):  # Mistral's models that think answer in parts
-            content = "".join(as_text(as_dict(item).get("text")) or "" for item in content)
-        if isinstance(content, str) and content:
-            yield Text(content, index)
+        for part in content if isinstance(content, list) else (content,):
+            yield from _read_part(part, index)
         for call in as_list(delta.get("tool_calls")):
             yield from self._read_call(as_dict(call), index)
         function = delta.get("function_call")
@@ -132,19 +151,22 @@ class AnswerReader:
             yield from self._read_call({"index": -1, "function": function}, index)
 
     def _read_call(self, delta: dict[str, Any], index: int) -> Iterator[Event]:
-        function = as_dict(delta.get("function"))
+        custom = as_dict(delta.get("custom"))
+        function = custom or as_dict(delta.get("function"))
         name = as_text(function.get("name")) or None
         number, call = self._find_call(delta, name, index)
         call.id = call.id or as_text(delta.get("id")) or None
-        arguments = write_arguments(function.get("arguments"))
+        seal = read_seal(delta)
+        arguments = write_arguments(function.get("input" if custom else "arguments"))
         if call.opened:
-            if arguments:
-                yield ToolCall(number, arguments, index=index)
+            if arguments or seal:
+                yield ToolCall(number, arguments, index=index, signature=seal, custom=bool(custom))
             return
         call.waiting += arguments
+        call.seal = seal or call.seal
         if name:
             call.opened = True
-            yield ToolCall(number, call.waiting, call.id, name, index)
+            yield ToolCall(number, call.waiting, call.id, name, index, call.seal, bool(custom))
 
     def _find_call(self, delta: dict[str, Any], name: str | None, index: int) -> tuple[int, _Call]:
         """Which call a delta goes on with, or a new one."""
@@ -168,11 +190,28 @@ class AnswerReader:
         return len(calls) - 1, calls[-1]
 
 
+def _read_part(part: Any, index: int) -> Iterator[Event]:
+    """A message's text, or a part of one that is a list: so Mistral's models answer when they think (``ThinkChunk`` and
+    ``TextChunk`` in its openapi.yaml).
+    """
+    if isinstance(part, str):
+        if part:
+            yield Text(part, index)
+        return
+    thought = as_dict(part).get("thinking")
+    pieces = (as_text(as_dict(each).get("text")) or "" for each in as_list(thought))
+    if told := as_text(thought) or "".join(pieces):
+        yield Reasoning(told, index)
+    if text := as_text(as_dict(part).get("text")):
+        yield Text(text, index)
+
+
 class _Call:
-    __slots__ = ("id", "opened", "place", "waiting")
+    __slots__ = ("id", "opened", "place", "seal", "waiting")
 
     def __init__(self, place: Any) -> None:
         self.place = place
         self.id: str | None = None
+        self.seal: str | None = None
         self.opened = False
         self.waiting = ""

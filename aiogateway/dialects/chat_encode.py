@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from aiogateway.dialects.chat_messages import DIALECT
+from aiogateway.dialects.chat_turns import write_call, write_seal, write_thought
 from aiogateway.dialects.failures import describe
 from aiogateway.dialects.openai_stream import OpenAIStream
 from aiogateway.dialects.usage import write_usage
@@ -41,6 +42,8 @@ class ChatEncoder:
         self._usage: Usage | None = None
         self._begun: set[int] = set()
         self._calling: set[int] = set()
+        self._thoughts: dict[int, str] = {}  # each choice's thought so far
+        self._sealed: dict[int, int] = {}  # and how many it has sealed
         self._frame()
 
     def _frame(self) -> None:
@@ -59,7 +62,7 @@ class ChatEncoder:
         if isinstance(event, ToolCall):
             return self._write_call(event)
         if isinstance(event, Reasoning):
-            return self._write(event.index, {"reasoning_content": event.text})
+            return self._write_thought(event)
         if isinstance(event, Finish):
             return self._write(event.index, {}, finish_reason(event, event.index in self._calling))
         return self._note(event)
@@ -94,12 +97,29 @@ class ChatEncoder:
 
     def _write_call(self, event: ToolCall) -> bytes:
         self._calling.add(event.index)
-        call: dict[str, Any] = {"index": event.call, "function": {"arguments": event.arguments}}
+        kind, field = ("custom", "input") if event.custom else ("function", "arguments")
+        call: dict[str, Any] = {"index": event.call, kind: {field: event.arguments}}
         if event.name is not None:
             identity = event.id or make_call_id(self._id, event)
-            function = {"name": event.name, "arguments": event.arguments}
-            call = {"index": event.call, "id": identity, "type": "function", "function": function}
+            call = {"index": event.call, **write_call(identity, event.name, event.arguments, custom=event.custom)}
+        if event.signature is not None:
+            call |= write_seal(event.signature)
         return self._write(event.index, {"tool_calls": [call]})
+
+    def _write_thought(self, event: Reasoning) -> bytes:
+        """A sealed thought comes once more as a whole, with its seal: that is what has to be sent back. The block's
+        `index` is for openai-python, whose streaming helper adds lists up by it.
+        """
+        delta: dict[str, Any] = {"reasoning_content": event.text} if event.text else {}
+        text = self._thoughts.get(event.index, "") + event.text
+        if event.signature is not None or event.sealed is not None:
+            number = self._sealed.get(event.index, 0)
+            self._sealed[event.index] = number + 1
+            block = write_thought(text, event.signature, event.sealed)
+            delta["thinking_blocks"] = [{"index": number, **block}]
+        if event.sealed is None:
+            self._thoughts[event.index] = "" if event.signature is not None else text
+        return self._write(event.index, delta) if delta else b""
 
     def _write_opaque(self, data: dict[str, Any]) -> bytes:
         choices = []
@@ -162,6 +182,8 @@ class Choice:
         self.index = index
         self.text: list[str] = []
         self.reasoning: list[str] = []
+        self.thought = ""
+        self.blocks: list[dict[str, Any]] = []
         self.calls: dict[int, dict[str, Any]] = {}
         self.finish: Finish | None = None
         self.message: dict[str, Any] = {}
@@ -171,13 +193,31 @@ class Choice:
         if isinstance(event, Text):
             self.text.append(event.text)
         elif isinstance(event, Reasoning):
-            self.reasoning.append(event.text)
+            self._add_thought(event)
         elif isinstance(event, Finish):
             self.finish = event
         else:
-            identity = event.id or make_call_id(answer, event)
-            empty = {"id": identity, "type": "function", "function": {"name": event.name or "", "arguments": ""}}
-            self.calls.setdefault(event.call, empty)["function"]["arguments"] += event.arguments
+            self._add_call(event, answer)
+
+    def _add_thought(self, event: Reasoning) -> None:
+        self.reasoning.append(event.text)
+        if event.sealed is not None:
+            self.blocks.append(write_thought("", None, event.sealed))
+            return
+        self.thought += event.text
+        if event.signature is not None:
+            self.blocks.append(write_thought(self.thought, event.signature, None))
+            self.thought = ""
+
+    def _add_call(self, event: ToolCall, answer: str) -> None:
+        identity = event.id or make_call_id(answer, event)
+        call = self.calls.setdefault(event.call, write_call(identity, event.name or "", "", custom=event.custom))
+        if call["type"] == "custom":
+            call["custom"]["input"] += event.arguments
+        else:
+            call["function"]["arguments"] += event.arguments
+        if event.signature is not None:
+            call |= write_seal(event.signature)
 
     def add_fields(self, fields: dict[str, Any]) -> None:
         """What was opaque on the way: of the message, and of the choice. Pieces of text and of lists are joined."""
@@ -190,8 +230,10 @@ class Choice:
     def write(self) -> dict[str, Any]:
         text = "".join(self.text)
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not self.calls else None}
-        if self.reasoning:
-            message["reasoning_content"] = "".join(self.reasoning)
+        if reasoning := "".join(self.reasoning):
+            message["reasoning_content"] = reasoning
+        if self.blocks:
+            message["thinking_blocks"] = self.blocks
         if self.calls:
             message["tool_calls"] = [self.calls[number] for number in sorted(self.calls)]
         message = {**message, "refusal": None, **self.message}

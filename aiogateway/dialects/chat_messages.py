@@ -1,7 +1,9 @@
-"""Chat messages as OpenAI writes them, to neutral ones and back.
+"""Chat messages as OpenAI writes them, to neutral ones.
 
-Fields that neutral parts have no room for travel behind the part or in the message they belong to, as an `OpaquePart`
-of the type `FIELDS`; a content part of a kind we don't know is an `OpaquePart` too.
+Beside OpenAI's own fields: ``cache_control`` on parts (as OpenRouter, LiteLLM and Portkey take it), ``thinking_blocks``
+(LiteLLM's name for Anthropic's signed thoughts), and ``extra_content.google.thought_signature`` on tool calls (Google's
+OpenAI-compatible endpoint). Fields that neutral parts have no room for travel behind the part or in the message they
+belong to, as an `OpaquePart` of the type `FIELDS`; a content part of a kind we don't know is an `OpaquePart` too.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from aiogateway.dialects.fields import take_object, take_objects, take_optional_text, take_text, wrong
+from aiogateway.dialects.payload import as_dict, as_text
 from aiogateway.errors import RequestError
 from aiogateway.neutral import (
+    Cache,
+    FilePart,
     ImagePart,
     Message,
     OpaquePart,
@@ -28,10 +31,9 @@ DIALECT = "openai_chat"
 FIELDS = "message_fields"
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"})
-
-
-# --- reading ----------------------------------------------------------------------------------------------------
+_MESSAGE_FIELDS = frozenset(
+    {"role", "content", "name", "tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking_blocks"}
+)
 
 
 def read_message(message: Mapping[str, Any], path: str) -> Message:
@@ -49,20 +51,24 @@ def read_message(message: Mapping[str, Any], path: str) -> Message:
 
 
 def _read_result(message: Mapping[str, Any], path: str) -> Iterator[Part]:
-    texts, others = [], []
+    known: list[TextPart | ImagePart | FilePart] = []
+    others: list[Part] = []
+    cache: Cache = None
     for part in _read_content(message, path):
-        if isinstance(part, TextPart):
-            texts.append(part.text)
+        if isinstance(part, TextPart | ImagePart | FilePart):
+            known.append(part)
+            cache = part.cache or cache
         else:
             others.append(part)
-    yield ToolResultPart(take_text(message, "tool_call_id", path), "".join(texts))
+    text = "".join(part.text for part in known if isinstance(part, TextPart))
+    parts = () if all(isinstance(part, TextPart) for part in known) else tuple(known)
+    yield ToolResultPart(take_text(message, "tool_call_id", path), text, parts=parts, cache=cache)
     yield from others
     yield from _read_leftovers(message)
 
 
 def _read_parts(message: Mapping[str, Any], path: str) -> Iterator[Part]:
-    if reasoning := take_optional_text(message, "reasoning_content", path):
-        yield ReasoningPart(reasoning)
+    yield from _read_thoughts(message, path)
     yield from _read_content(message, path)
     for number, call in enumerate(take_objects(message, "tool_calls", path)):
         yield _read_call(call, f"{path}tool_calls[{number}].")
@@ -73,24 +79,46 @@ def _read_parts(message: Mapping[str, Any], path: str) -> Iterator[Part]:
     yield from _read_leftovers(message)
 
 
+def _read_thoughts(message: Mapping[str, Any], path: str) -> Iterator[Part]:
+    """The blocks, which hold the seals, win over the bare text."""
+    blocks = take_objects(message, "thinking_blocks", path)
+    for number, block in enumerate(blocks):
+        where = f"{path}thinking_blocks[{number}]."
+        if block.get("type") == "redacted_thinking":
+            yield ReasoningPart("", sealed=take_text(block, "data", where))
+        else:
+            signature = take_optional_text(block, "signature", where) or None
+            yield ReasoningPart(take_text(block, "thinking", where), signature)
+    reasoning = take_optional_text(message, "reasoning_content", path)
+    if reasoning and not blocks:
+        yield ReasoningPart(reasoning)
+
+
 def _read_leftovers(message: Mapping[str, Any]) -> Iterator[Part]:
-    fields = {
-        name: value
-        for name, value in message.items()
-        if name not in _MESSAGE_FIELDS and name != "function_call" and value is not None
-    }
+    fields = {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS and value is not None}
     if fields:
         yield OpaquePart(DIALECT, {"type": FIELDS, "message": fields})
 
 
 def _read_call(call: Mapping[str, Any], path: str) -> Part:
-    function = take_object(call, "function", path)
-    if function is None:  # a custom tool's call, say
+    kind = "custom" if call.get("type") == "custom" else "function"
+    function = take_object(call, kind, path)
+    if function is None:
         return OpaquePart(DIALECT, {"type": "tool_call", "tool_call": dict(call)})
-    where = f"{path}function."
+    where = f"{path}{kind}."
     return ToolCallPart(
-        take_text(call, "id", path), take_text(function, "name", where), take_text(function, "arguments", where)
+        take_text(call, "id", path),
+        take_text(function, "name", where),
+        take_text(function, "input" if kind == "custom" else "arguments", where),
+        signature=read_seal(call),
+        custom=kind == "custom",
     )
+
+
+def read_seal(call: Mapping[str, Any]) -> str | None:
+    """Gemini's seal over a tool call (ai.google.dev, "Thought signatures", OpenAI compatibility)."""
+    google = as_dict(as_dict(call.get("extra_content")).get("google"))
+    return as_text(google.get("thought_signature")) or None
 
 
 def _read_content(message: Mapping[str, Any], path: str) -> Iterator[Part]:
@@ -114,19 +142,22 @@ def _read_content(message: Mapping[str, Any], path: str) -> Iterator[Part]:
 
 def _read_part(part: Mapping[str, Any], path: str) -> Iterator[Part]:
     kind = part.get("type")
+    cache = take_object(part, "cache_control", path)
     if kind == "text":
-        yield TextPart(take_text(part, "text", path))
+        yield TextPart(take_text(part, "text", path), cache)
     elif kind == "image_url":
-        yield _read_image(part, path)
+        yield _read_image(part, path, cache)
+    elif kind == "file" and (file := _read_file(part, path, cache)) is not None:
+        yield file
     else:
         yield OpaquePart(DIALECT, dict(part))
         return
-    fields = {name: value for name, value in part.items() if name not in ("type", kind)}
+    fields = {name: value for name, value in part.items() if name not in ("type", kind, "cache_control")}
     if fields:
         yield OpaquePart(DIALECT, {"type": FIELDS, "part": fields})
 
 
-def _read_image(part: Mapping[str, Any], path: str) -> ImagePart:
+def _read_image(part: Mapping[str, Any], path: str, cache: Cache) -> ImagePart:
     image = part.get("image_url")
     if isinstance(image, str):  # several hosts take it so
         image = {"url": image}
@@ -134,87 +165,37 @@ def _read_image(part: Mapping[str, Any], path: str) -> ImagePart:
         raise wrong("image_url", path, "an object")
     where = f"{path}image_url."
     url, detail = take_text(image, "url", where), take_optional_text(image, "detail", where)
+    media_type, data = split_data_url(url)
+    if data is not None:
+        return ImagePart(data=data, media_type=media_type, detail=detail, cache=cache)
+    return ImagePart(url=url, detail=detail, cache=cache)
+
+
+def _read_file(part: Mapping[str, Any], path: str, cache: Cache) -> FilePart | None:
+    """OpenAI's ``file_data`` and ``file_id``; a URL as ``file_data`` is OpenRouter's way, ``file_url`` Portkey's."""
+    file = take_object(part, "file", path) or {}
+    where = f"{path}file."
+    read = {
+        field: take_optional_text(file, field, where)
+        for field in ("file_data", "file_id", "file_url", "filename", "file_name", "mime_type")
+    }
+    name, media_type = read["filename"] or read["file_name"], read["mime_type"]
+    given, url = read["file_data"], read["file_url"]
+    if given is not None and given.startswith(("http://", "https://")):
+        given, url = None, given
+    if given is not None:
+        said, data = split_data_url(given)
+        if data is None:
+            said, data = media_type or "application/pdf", given
+        return FilePart(data=data, media_type=said, name=name, cache=cache)
+    if url is None and read["file_id"] is None:
+        return None
+    return FilePart(url=url, media_type=media_type, name=name, id=read["file_id"], cache=cache)
+
+
+def split_data_url(url: str) -> tuple[str | None, str | None]:
+    """Media type and base64 of a data URL; twice None for any other URL."""
     head, comma, data = url.partition(",")
     if comma and head.startswith("data:") and head.endswith(";base64"):
-        return ImagePart(data=data, media_type=head[5:-7] or "text/plain", detail=detail)
-    return ImagePart(url=url, detail=detail)
-
-
-# --- writing ----------------------------------------------------------------------------------------------------
-
-
-class MessageWriter:
-    """Neutral messages to OpenAI's. `dropped` names what had no place, once each."""
-
-    def __init__(self) -> None:
-        self.dropped: dict[str, None] = {}
-
-    def write(self, message: Message) -> Iterator[dict[str, Any]]:
-        """One neutral message may be several here: each tool's result is a message of its own."""
-        results = [part for part in message.parts if isinstance(part, ToolResultPart)]
-        for result in results:
-            yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
-        rest = tuple(part for part in message.parts if not isinstance(part, ToolResultPart))
-        if rest and message.role == "tool":  # OpenAI's tool messages hold text only, so the rest is the user's
-            kept = self._write_message("user", rest, message.name)
-            if kept.get("content"):
-                yield kept
-        elif rest or not results:
-            yield self._write_message(message.role, rest, message.name)
-
-    def _write_message(self, role: str, parts: tuple[Part, ...], name: str | None) -> dict[str, Any]:
-        written: dict[str, Any] = {"role": role}
-        if name is not None:
-            written["name"] = name
-        content: list[dict[str, Any]] = []
-        for part in parts:
-            self._write_part(part, written, content)
-        calls = "tool_calls" in written
-        if len(content) == 1 and content[0].keys() == {"type", "text"}:
-            written["content"] = content[0]["text"]
-        else:
-            written["content"] = content or (None if calls or role == "assistant" else "")
-        return written
-
-    def _write_part(self, part: Part, written: dict[str, Any], content: list[dict[str, Any]]) -> None:
-        if isinstance(part, TextPart):
-            content.append({"type": "text", "text": part.text})
-        elif isinstance(part, ImagePart):
-            content.append(_write_image(part))
-        elif isinstance(part, ToolCallPart):
-            function = {"name": part.name, "arguments": part.arguments}
-            written.setdefault("tool_calls", []).append({"id": part.id, "type": "function", "function": function})
-        elif isinstance(part, ReasoningPart):
-            if part.signature is None:
-                written["reasoning_content"] = written.get("reasoning_content", "") + part.text
-            else:  # sealed thoughts only mean something to the provider that sealed them
-                self.dropped["reasoning"] = None
-        elif isinstance(part, OpaquePart):
-            self._write_opaque(part, written, content)
-
-    def _write_opaque(self, part: OpaquePart, written: dict[str, Any], content: list[dict[str, Any]]) -> None:
-        data = part.data
-        if part.dialect != DIALECT or not isinstance(data, Mapping):
-            kind = data.get("type") if isinstance(data, Mapping) else None
-            self.dropped[f"messages.{kind or part.dialect}"] = None
-        elif data.get("type") == "tool_call":
-            written.setdefault("tool_calls", []).append(data["tool_call"])
-        elif data.get("type") != FIELDS:
-            content.append(dict(data))
-        elif "message" in data:
-            written.update(data["message"])
-        elif content:
-            content[-1].update(data["part"])
-
-
-def _write_image(part: ImagePart) -> dict[str, Any]:
-    url = part.url or f"data:{part.media_type or 'image/png'};base64,{part.data}"
-    image = {"url": url} if part.detail is None else {"url": url, "detail": part.detail}
-    return {"type": "image_url", "image_url": image}
-
-
-def write_arguments(value: Any) -> str:
-    """A tool call's arguments as text; some servers send the object itself."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else orjson.dumps(value).decode()
+        return head[5:-7] or "text/plain", data
+    return None, None

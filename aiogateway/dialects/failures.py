@@ -28,9 +28,13 @@ _INDEX = re.compile(r"\[([0-9]+)\]")
 def find_error(payload: dict[str, Any]) -> dict[str, Any] | None:
     """The error that a JSON object stands for; None when it holds an answer, or no error.
 
-    Known shapes: ``{"error": {...}}`` and ``{"error": "text"}`` (also beside an empty ``choices``), and vLLM's
-    ``{"object": "error", "message": ...}``.
+    Known shapes: ``{"error": {...}}`` and ``{"error": "text"}`` (also beside an empty ``choices``), vLLM's
+    ``{"object": "error", "message": ...}``, and in any chunk Groq's ``{"x_groq": {"error": "text"}}``: why its stream
+    was stopped early (groq-python, ``XGroq``).
     """
+    stopped = as_text(as_dict(payload.get("x_groq")).get("error"))
+    if stopped:
+        return {"message": stopped}
     if any(payload.get(name) for name in ("choices", "data", "output")) or payload.get("object") == "response":
         return None
     error = payload.get("error")

@@ -30,17 +30,17 @@ def take_number(body: Mapping[str, Any], name: str) -> float | None:
     return value
 
 
-def take_count(body: Mapping[str, Any], name: str) -> int | None:
+def take_count(body: Mapping[str, Any], name: str, path: str = "") -> int | None:
     value = body.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise wrong(name, "", "a whole number")
+        raise wrong(name, path, "a whole number")
     return value
 
 
-def take_flag(body: Mapping[str, Any], name: str) -> bool | None:
+def take_flag(body: Mapping[str, Any], name: str, path: str = "") -> bool | None:
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
-        raise wrong(name, "", "true or false")
+        raise wrong(name, path, "true or false")
     return value
 
 

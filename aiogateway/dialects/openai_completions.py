@@ -13,8 +13,9 @@ import orjson
 from aiogateway.contracts import Decoder, Encoder
 from aiogateway.dialects.chat_decode import AnswerReader, ChatDecoder
 from aiogateway.dialects.chat_encode import AnswerWriter
-from aiogateway.dialects.chat_request import read_sampling, write_sampling
-from aiogateway.dialects.fields import take_text
+from aiogateway.dialects.chat_request import read_sampling, sift, write_sampling
+from aiogateway.dialects.failures import describe
+from aiogateway.dialects.fields import take_optional_text, take_text
 from aiogateway.dialects.openai_stream import OpenAIStream
 from aiogateway.dialects.payload import parse_object
 from aiogateway.dialects.usage import write_usage
@@ -24,6 +25,7 @@ from aiogateway.neutral import (
     ChatRequest,
     Envelope,
     Event,
+    Failure,
     Finish,
     Message,
     NeutralRequest,
@@ -39,7 +41,7 @@ _OBJECT = "text_completion"
 _READ = frozenset(
     {
         "model", "prompt", "stream", "stream_options", "stop", "max_tokens", "max_completion_tokens", "temperature",
-        "top_p", "frequency_penalty", "presence_penalty", "seed", "n",
+        "top_p", "frequency_penalty", "presence_penalty", "seed", "n", "user",
     }
 )  # fmt: skip
 
@@ -62,6 +64,8 @@ class OpenAICompletions(OpenAIStream):
         return ChatRequest(
             model=take_text(body, "model"),
             messages=(Message("user", (TextPart(prompt),)),),
+            dialect=self.name,
+            user=take_optional_text(body, "user"),
             **read_sampling(body, extra),
             extra=extra,
         )
@@ -75,12 +79,14 @@ class OpenAICompletions(OpenAIStream):
                 if not isinstance(part, TextPart):
                     raise Unsupported("the target completes plain text only", param=f"messages[{number}].content")
                 texts.append(part.text)
-        extra = dict(request.extra)
+        extra, dropped = sift(request)
         body = {"model": request.model, "prompt": "\n\n".join(texts)}
         body |= write_sampling(request, extra, limit="max_tokens")
-        fields = ("tools", "tool_choice", "response_format")
-        dropped = tuple(field for field in fields if getattr(request, field) or extra.pop(field, None))
-        return Written(body | extra, dropped)
+        if request.user is not None:
+            body["user"] = request.user
+        fields = ("tools", "tool_choice", "response_format", "thinking", "top_k")
+        dropped += [field for field in fields if getattr(request, field) not in (None, ()) or extra.pop(field, None)]
+        return Written(body | extra, tuple(dropped))
 
     def read_answer(self, body: bytes) -> Sequence[Event]:
         return list(AnswerReader().read(parse_object(body), "text"))
@@ -135,6 +141,8 @@ class CompletionEncoder:
             self._head |= {name: value for name, value in said.items() if value is not None}
         elif isinstance(event, UsageReport):
             self._usage = event.usage
+        elif isinstance(event, Failure):
+            return sse.frame(orjson.dumps({"error": describe(event.error)}))
         return b""
 
     def _write(self, index: int, text: str, finish: str | None) -> bytes:

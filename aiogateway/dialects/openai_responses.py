@@ -1,19 +1,28 @@
-"""OpenAI's ``/v1/responses``: named events, no closing event; served as it is, not translated.
+"""OpenAI's ``/v1/responses``: named events, no closing event.
+
+The translating half lives next door: requests in `responses_request` (`responses_items`, `responses_parts`,
+`responses_tools`), answers in `responses_decode` and `responses_encode` (`responses_output`), thoughts that only their
+provider can read in `responses_seals`.
 
 Facts: OpenAI's API reference ("Streaming events"). The last event is ``response.completed``, ``.incomplete`` or
-``.failed`` and holds the whole response. ``error`` events are documented with their fields at the top; openai-python
-raises on a nested `error`, so we read both and write both.
+``.failed`` and holds the whole response; before the last there may be an ``error`` (vercel/ai, openai-error.1.chunks).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import orjson
 
+from aiogateway.contracts import Decoder, Encoder
+from aiogateway.dialects import responses_decode, responses_encode, responses_request
 from aiogateway.dialects.base import BaseDialect
-from aiogateway.dialects.failures import describe, find_status, make_failure, read_failure_body
-from aiogateway.dialects.payload import as_dict, parse_object
+from aiogateway.dialects.failures import read_failure_body
+from aiogateway.dialects.payload import parse_object
 from aiogateway.dialects.usage import find_usage
 from aiogateway.errors import GatewayError, UpstreamStatus
+from aiogateway.neutral import Envelope, Event, NeutralRequest, Written
 from aiogateway.types import Endpoint, Usage
 from aiogateway.wire import sse
 
@@ -21,7 +30,7 @@ _ENDINGS = ("response.completed", "response.incomplete", "response.failed")
 
 
 class OpenAIResponses(BaseDialect):
-    """Same wire in and out."""
+    """Same bytes in and out, and everything translates."""
 
     name = "openai_responses"
     endpoint = Endpoint.RESPONSES
@@ -44,15 +53,7 @@ class OpenAIResponses(BaseDialect):
             event = parse_object(data)
         except ValueError:
             return None
-        if event.get("type") == "response.failed":
-            error = as_dict(as_dict(event.get("response")).get("error"))
-        elif event.get("type") == "error":
-            fields = ("code", "message", "param")
-            error = as_dict(event.get("error")) or {field: event[field] for field in fields if field in event}
-        else:
-            return read_failure_body(data)
-        # Should it still become an error status, its body has to look like one.
-        return make_failure(error, status=find_status(event, error), body=orjson.dumps({"error": error}))
+        return responses_decode.find_failure(event, data)
 
     def read_body_failure(self, body: bytes) -> UpstreamStatus | None:
         return read_failure_body(body)
@@ -61,13 +62,35 @@ class OpenAIResponses(BaseDialect):
         return find_usage(tail)
 
     def write_failure(self, error: GatewayError) -> bytes:
-        said = describe(error)
-        event = {
-            "type": "error",
-            "code": said["code"],
-            "message": said["message"],
-            "param": said["param"],
-            "sequence_number": 0,
-            "error": said,
+        """Both events that clients look for. Of the response, nothing is known here but that it failed; an encoder,
+        told of the `Failure`, writes the whole one.
+        """
+        event = {"type": "error", "sequence_number": 0, **responses_encode.describe_event(error)}
+        response: dict[str, Any] = {
+            "object": "response",
+            "status": "failed",
+            "error": responses_encode.describe_failure(error),
+            "incomplete_details": None,
+            "output": [],
+            "usage": None,
         }
-        return sse.frame(orjson.dumps(event), "error")
+        failed = {"type": "response.failed", "sequence_number": 0, "response": response}
+        return sse.frame(orjson.dumps(event), "error") + sse.frame(orjson.dumps(failed), "response.failed")
+
+    def read_request(self, body: Mapping[str, Any]) -> NeutralRequest:
+        return responses_request.read_request(body)
+
+    def write_request(self, request: NeutralRequest) -> Written:
+        return responses_request.write_request(request)
+
+    def read_answer(self, body: bytes) -> Sequence[Event]:
+        return responses_decode.read_answer(body)
+
+    def write_answer(self, events: Sequence[Event], envelope: Envelope) -> bytes:
+        return responses_encode.write_answer(events, envelope, envelope.request)
+
+    def decoder(self) -> Decoder:
+        return responses_decode.ResponseDecoder()
+
+    def encoder(self, envelope: Envelope) -> Encoder:
+        return responses_encode.ResponseEncoder(envelope, envelope.request)

@@ -30,6 +30,7 @@ class OpenAIStream(BaseDialect):
         f'"finish_reason":{gap}"{letter}'.encode() for letter in _LETTERS for gap in ("", " ")
     )
     done: bytes = b"data: [DONE]\n\n"
+    resumable: bool = True
     usage_marks: tuple[bytes, ...] = (b'"choices":[]', b'"choices": []')
 
     def is_usage_only(self, frame: bytes) -> bool:

@@ -83,9 +83,78 @@ def test_reasoning(field: str) -> None:
     assert decode(delta(0, None, **{field: "hm"}), delta(content="so")) == [BEGIN, Reasoning("hm"), Text("so")]
 
 
+BLOCK = {"type": "thinking", "thinking": "hm", "signature": "s"}
+REDACTED = {"type": "redacted_thinking", "data": "d"}
+
+
+def test_a_block_seals_the_thought_before_it_and_repeats_no_text() -> None:
+    assert decode(
+        delta(reasoning_content="h"),
+        delta(reasoning_content="m", thinking_blocks=[BLOCK]),
+        delta(thinking_blocks=[REDACTED]),
+        delta(thinking_blocks=[{**BLOCK, "thinking": "once more"}]),
+        delta(thinking_blocks=[{"type": "thinking", "thinking": "unsealed", "signature": ""}]),
+        delta(content="so"),
+    ) == [
+        BEGIN,
+        Reasoning("h"),
+        Reasoning("m"),
+        Reasoning("", signature="s"),
+        Reasoning("", sealed="d"),
+        Reasoning("once more", signature="s"),
+        Reasoning("unsealed"),
+        Text("so"),
+    ]  # fmt: skip
+
+
+def test_blocks_of_a_whole_message_win_over_its_bare_text() -> None:
+    message = {
+        "content": "so",
+        "reasoning_content": "hmha",
+        "thinking_blocks": [BLOCK, REDACTED, {**BLOCK, "thinking": "ha"}],
+    }
+    body = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    assert read_answer(orjson.dumps(body))[1:4] == [
+        Reasoning("hm", signature="s"),
+        Reasoning("", sealed="d"),
+        Reasoning("ha", signature="s"),
+    ]
+
+
+def sealed(index: int, signature: str, **fields: Any) -> dict[str, Any]:
+    seal = {"extra_content": {"google": {"thought_signature": signature}}}
+    return delta(tool_calls=[{"index": index, **seal, **fields}])
+
+
+def test_a_seal_over_a_tool_call() -> None:
+    assert decode(
+        sealed(0, "s", id="a", function={"name": "f", "arguments": "{}"}),
+        sealed(1, "t", id="b"),
+        call(1, None, "g", "{"),
+        sealed(1, "u"),
+        call(1, None, None, "}"),
+    ) == [
+        BEGIN,
+        ToolCall(0, "{}", "a", "f", signature="s"),
+        ToolCall(1, "{", "b", "g", signature="t"),
+        ToolCall(1, signature="u"),
+        ToolCall(1, "}"),
+    ]  # fmt: skip
+
+
+def test_a_custom_tools_call() -> None:
+    assert decode(
+        delta(tool_calls=[{"index": 0, "id": "a", "type": "custom", "custom": {"name": "sh", "input": "l"}}]),
+        delta(tool_calls=[{"index": 0, "custom": {"input": "s"}}]),
+    ) == [BEGIN, ToolCall(0, "l", "a", "sh", custom=True), ToolCall(0, "s", custom=True)]
+
+
 def test_content_in_parts() -> None:
-    content = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "thinking"}, 7]
-    assert decode(delta(content=content)) == [BEGIN, Text("ab")]
+    """As Mistral's models answer that think."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}, 7]}
+    content = [thought, {"type": "text", "text": "a"}, {"type": "text", "text": ""}, {"type": "thinking"}, 7, "b"]
+    assert decode(delta(content=content)) == [BEGIN, Reasoning("hm"), Text("a"), Text("b")]
+    assert decode(delta(content=[{"type": "thinking", "thinking": "hm"}])) == [BEGIN, Reasoning("hm")]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +163,7 @@ def test_content_in_parts() -> None:
         ("stop", "stop"),
         ("length", "length"),
         ("max_tokens", "length"),
+        ("model_length", "length"),
         ("tool_calls", "tool_calls"),
         ("function_call", "tool_calls"),
         ("content_filter", "content_filter"),
@@ -203,6 +273,17 @@ def test_what_neutral_events_cannot_say_is_opaque() -> None:
         Opaque(DIALECT, {"choices": [{"index": 0, "delta": {}, "logprobs": logprobs}]}),
         Opaque(DIALECT, {"choices": [{"index": 0, "delta": {"refusal": "no"}}]}),
     ]
+
+
+def test_groqs_usage_and_groqs_error() -> None:
+    """Below a field of its own (groq-python, `XGroq`)."""
+    counts = {"prompt_tokens": 3, "completion_tokens": 2}
+    (_, told, usage) = decode(chunk(choices=[], x_groq={"usage": counts}))
+    assert told == Opaque("openai_chat", {"x_groq": {"usage": counts}})
+    assert usage == UsageReport(Usage(input=3, output=2))
+    [*_, failure] = decode(delta(content="a"), chunk(choices=[{"index": 0, "delta": {}}], x_groq={"error": "gone"}))
+    assert isinstance(failure, Failure)
+    assert (failure.error.message, failure.error.status) == ("gone", 502)
 
 
 def test_an_error_event() -> None:

@@ -215,6 +215,61 @@ def test_an_answer_without_a_finish_invents_none() -> None:
     assert orjson.loads(write_answer([], ENVELOPE))["choices"] == []
 
 
+SEALED: list[Event] = [
+    Reasoning("h"),
+    Reasoning("m", signature="s"),
+    Reasoning("", sealed="d"),
+    Reasoning("", signature="t"),
+    ToolCall(0, "{}", "a", "f", signature="g"),
+    ToolCall(1, "l", "b", "sh", custom=True),
+    ToolCall(1, "s", custom=True, signature="k"),
+    Finish("stop"),
+]
+BLOCKS = [
+    {"type": "thinking", "thinking": "hm", "signature": "s"},
+    {"type": "redacted_thinking", "data": "d"},
+    {"type": "thinking", "thinking": "", "signature": "t"},
+]
+
+
+def seal(signature: str) -> dict[str, Any]:
+    return {"extra_content": {"google": {"thought_signature": signature}}}
+
+
+def test_seals_come_with_what_they_seal() -> None:
+    deltas = [choice["delta"] for choice in choices([Text("so"), *SEALED])][1:-1]
+    assert deltas == [
+        {"reasoning_content": "h"},
+        {"reasoning_content": "m", "thinking_blocks": [{"index": 0, **BLOCKS[0]}]},
+        {"thinking_blocks": [{"index": 1, **BLOCKS[1]}]},
+        {"thinking_blocks": [{"index": 2, **BLOCKS[2]}]},
+        {
+            "tool_calls": [
+                {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, **seal("g")}
+            ]
+        },
+        {"tool_calls": [{"index": 1, "id": "b", "type": "custom", "custom": {"name": "sh", "input": "l"}}]},
+        {"tool_calls": [{"index": 1, "custom": {"input": "s"}, **seal("k")}]},
+    ]
+    assert not choices([Reasoning("")])
+
+
+def test_a_whole_answer_holds_the_seals() -> None:
+    answer = orjson.loads(write_answer([Begin("id"), *SEALED], ENVELOPE))
+    message = answer["choices"][0]["message"]
+    assert message["reasoning_content"] == "hm"
+    assert message["thinking_blocks"] == BLOCKS
+    assert message["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, **seal("g")},
+        {"id": "b", "type": "custom", "custom": {"name": "sh", "input": "ls"}, **seal("k")},
+    ]
+    assert [event for event in read_answer(orjson.dumps(answer)) if isinstance(event, Reasoning)] == [
+        Reasoning("hm", signature="s"),
+        Reasoning("", sealed="d"),
+        Reasoning("", signature="t"),
+    ]
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 INDEXES = st.integers(0, 2)
 PIECES = st.one_of(

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from aiogateway.dialects.chat_messages import DIALECT, FIELDS, MessageWriter, read_message, write_arguments
+from aiogateway.dialects.chat_messages import DIALECT, FIELDS, read_message
+from aiogateway.dialects.chat_turns import MessageWriter
 from aiogateway.errors import RequestError
 from aiogateway.neutral import (
+    FilePart,
     ImagePart,
     Message,
     OpaquePart,
@@ -20,6 +22,8 @@ from aiogateway.neutral import (
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
 CUSTOM = {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "x"}}
 AUDIO = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://x.example"}}
+PORTKEY = {"file_url": "https://x.example/a", "mime_type": "text/csv", "file_name": "a"}
 PIXEL = "data:image/png;base64,AAAA"
 
 SAME: list[tuple[dict[str, Any], tuple[Part, ...]]] = [
@@ -53,8 +57,54 @@ SAME: list[tuple[dict[str, Any], tuple[Part, ...]]] = [
         (
             TextPart("well"),
             ToolCallPart("c1", "f", '{"a":1}'),
-            OpaquePart(DIALECT, {"type": "tool_call", "tool_call": CUSTOM}),
+            ToolCallPart("c2", "g", "x", custom=True),
         ),
+    ),
+    (
+        {
+            "role": "assistant",
+            "content": None,
+            "thinking_blocks": [
+                {"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "redacted_thinking", "data": "d"},
+            ],
+            "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "g"}}}],
+        },
+        (
+            ReasoningPart("hm", "s"),
+            ReasoningPart("", sealed="d"),
+            ToolCallPart("c1", "f", '{"a":1}', signature="g"),
+        ),
+    ),
+    (
+        {
+            "role": "user",
+            "content": [
+                {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA", "filename": "a.pdf"}},
+                {"type": "file", "file": {"file_data": "data:text/plain;base64,YQ=="}},
+                {"type": "file", "file": {"file_data": "https://example.org/a.pdf"}},
+                {"type": "file", "file": {"file_id": "file-1"}, "cache_control": {"type": "ephemeral"}},
+                {"type": "file", "file": {}},
+                {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}},
+            ],
+        },
+        (
+            FilePart(data="AA", media_type="application/pdf", name="a.pdf"),
+            FilePart(data="YQ==", media_type="text/plain"),
+            FilePart(url="https://example.org/a.pdf"),
+            FilePart(id="file-1", cache={"type": "ephemeral"}),
+            OpaquePart(DIALECT, {"type": "file", "file": {}}),
+            TextPart("a"),
+            OpaquePart(DIALECT, {"type": FIELDS, "part": {"prompt_cache_breakpoint": {"mode": "explicit"}}}),
+        ),
+    ),
+    (
+        {
+            "role": "tool",
+            "tool_call_id": "c1",
+            "content": [{"type": "text", "text": "42", "cache_control": {"type": "ephemeral"}}],
+        },
+        (ToolResultPart("c1", "42", cache={"type": "ephemeral"}),),
     ),
     ({"role": "assistant", "content": None}, ()),
     (
@@ -70,10 +120,7 @@ SAME: list[tuple[dict[str, Any], tuple[Part, ...]]] = [
     ),
     (
         {"role": "user", "content": [{"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}]},
-        (
-            TextPart("long"),
-            OpaquePart(DIALECT, {"type": FIELDS, "part": {"cache_control": {"type": "ephemeral"}}}),
-        ),
+        (TextPart("long", cache={"type": "ephemeral"}),),
     ),
     (
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
@@ -125,6 +172,33 @@ def test_read_and_written_back(wire: dict[str, Any], parts: tuple[Part, ...]) ->
             Message("assistant", (ToolCallPart("f", "f", "{}"),)),
         ),
         ({"role": "user", "content": "x", "odd": None}, Message("user", (TextPart("x"),))),
+        (
+            {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "4"}, IMAGE]},
+            Message("tool", (ToolResultPart("c", "4", parts=(TextPart("4"), ImagePart(url="https://x.example"))),)),
+        ),
+        (
+            {"role": "assistant", "reasoning_content": "hm", "thinking_blocks": [{"thinking": "hm", "signature": ""}]},
+            Message("assistant", (ReasoningPart("hm"),)),
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "odd"}]},
+            Message(
+                "assistant", (OpaquePart(DIALECT, {"type": "tool_call", "tool_call": {"id": "c", "type": "odd"}}),)
+            ),
+        ),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "file", "file": PORTKEY}, {"type": "file", "file": {"file_data": "AA"}}],
+            },
+            Message(
+                "user",
+                (
+                    FilePart(url="https://x.example/a", media_type="text/csv", name="a"),
+                    FilePart(data="AA", media_type="application/pdf"),
+                ),
+            ),
+        ),
     ],
 )
 def test_other_ways_of_saying_it(wire: dict[str, Any], message: Message) -> None:
@@ -153,64 +227,17 @@ def test_other_ways_of_saying_it(wire: dict[str, Any], message: Message) -> None
         ),
         ({"role": "assistant", "function_call": {"name": "f"}}, "function_call.arguments"),
         ({"role": "assistant", "content": None, "reasoning_content": []}, "reasoning_content"),
+        ({"role": "assistant", "thinking_blocks": [{"type": "redacted_thinking"}]}, "thinking_blocks[0].data"),
+        ({"role": "assistant", "thinking_blocks": [{"signature": "s"}]}, "thinking_blocks[0].thinking"),
+        (
+            {"role": "assistant", "tool_calls": [{"type": "custom", "id": "c", "custom": {"name": "f"}}]},
+            "tool_calls[0].custom.input",
+        ),
+        ({"role": "user", "content": [{"type": "text", "text": "x", "cache_control": 1}]}, "content[0].cache_control"),
+        ({"role": "user", "content": [{"type": "file", "file": {"file_id": 1}}]}, "content[0].file.file_id"),
     ],
 )
 def test_what_is_wrong_is_named(wire: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
         read_message(wire, "messages[7].")
     assert caught.value.param == f"messages[7].{param}"
-
-
-def written(message: Message) -> tuple[list[dict[str, Any]], list[str]]:
-    writer = MessageWriter()
-    return list(writer.write(message)), list(writer.dropped)
-
-
-def test_results_inside_a_users_turn_become_messages() -> None:
-    message = Message("user", (ToolResultPart("a", "1"), TextPart("and now?"), ToolResultPart("b", "2")))
-    assert written(message)[0] == [
-        {"role": "tool", "tool_call_id": "a", "content": "1"},
-        {"role": "tool", "tool_call_id": "b", "content": "2"},
-        {"role": "user", "content": "and now?"},
-    ]
-
-
-def test_what_a_tool_message_cannot_hold_is_said_by_the_user() -> None:
-    message = Message("tool", (ToolResultPart("a", "1"), ImagePart(data="AA", media_type="image/png")))
-    messages, _ = written(message)
-    assert [each["role"] for each in messages] == ["tool", "user"]
-    assert messages[1]["content"] == [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
-    foreign = Message("tool", (ToolResultPart("a", "1"), OpaquePart("anthropic", {"type": "document"})))
-    assert written(foreign) == ([{"role": "tool", "tool_call_id": "a", "content": "1"}], ["messages.document"])
-
-
-@pytest.mark.parametrize(
-    ("part", "name"),
-    [
-        (OpaquePart("anthropic", {"type": "document"}), "messages.document"),
-        (OpaquePart("gemini", 7), "messages.gemini"),
-        (ReasoningPart("hm", signature="sealed"), "reasoning"),
-    ],
-)
-def test_what_is_not_ours_is_dropped_by_name(part: Part, name: str) -> None:
-    messages, dropped = written(Message("user", (TextPart("x"), part, part)))
-    assert messages == [{"role": "user", "content": "x"}]
-    assert dropped == [name]
-
-
-def test_odds_and_ends() -> None:
-    assert written(Message("user", ()))[0] == [{"role": "user", "content": ""}]
-    assert written(Message("assistant", (ReasoningPart("a"), ReasoningPart("b"))))[0] == [
-        {"role": "assistant", "reasoning_content": "ab", "content": None}
-    ]
-    lost = OpaquePart(DIALECT, {"type": FIELDS, "part": {"cache_control": {}}})
-    assert written(Message("user", (lost,)))[0] == [{"role": "user", "content": ""}]
-    assert written(Message("user", (ImagePart(data="AA"),)))[0][0]["content"][0]["image_url"]["url"].startswith(
-        "data:image/png"
-    )
-
-
-def test_arguments_are_text() -> None:
-    assert write_arguments('{"a": 1}') == '{"a": 1}'
-    assert write_arguments({"a": 1}) == '{"a":1}'
-    assert write_arguments(None) == ""

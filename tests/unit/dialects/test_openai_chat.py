@@ -15,7 +15,7 @@ def test_both_halves() -> None:
     assert (dialect.name, dialect.endpoint) == ("openai_chat", Endpoint.CHAT)
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     request = dialect.read_request(body)
-    assert request == ChatRequest(model="m", messages=(Message("user", (TextPart("hi"),)),))
+    assert request == ChatRequest(model="m", messages=(Message("user", (TextPart("hi"),)),), dialect="openai_chat")
     assert dialect.write_request(request).body == body
     events = (Text("a"), Finish("stop", 0, "stop"))
     assert tuple(dialect.read_answer(dialect.write_answer(events, ENVELOPE)))[1:] == events

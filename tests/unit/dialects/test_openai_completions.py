@@ -6,13 +6,14 @@ import orjson
 import pytest
 
 from aiogateway.dialects.openai_completions import OpenAICompletions
-from aiogateway.errors import RequestError, Unsupported
+from aiogateway.errors import RequestError, StreamBroken, Unsupported
 from aiogateway.neutral import (
     Begin,
     ChatRequest,
     EmbedRequest,
     Envelope,
     Event,
+    Failure,
     Finish,
     ImagePart,
     Message,
@@ -20,6 +21,7 @@ from aiogateway.neutral import (
     ResponseFormat,
     Text,
     TextPart,
+    Thinking,
     Tool,
     UsageReport,
 )
@@ -31,8 +33,9 @@ ENVELOPE = Envelope(id="cmpl-1", model="m", created=7)
 USAGE = UsageReport(Usage(input=1, output=2))
 
 
-def chat(*texts: str, **fields: Any) -> ChatRequest:
-    return ChatRequest(model="m", messages=tuple(Message("user", (TextPart(text),)) for text in texts), **fields)
+def chat(*texts: str, dialect: str = "openai_completions", **fields: Any) -> ChatRequest:
+    messages = tuple(Message("user", (TextPart(text),)) for text in texts)
+    return ChatRequest(model="m", messages=messages, dialect=dialect, **fields)
 
 
 def test_a_prompt_is_one_users_message() -> None:
@@ -44,9 +47,18 @@ def test_a_prompt_is_one_users_message() -> None:
         "temperature": 0,
         "echo": True,
         "stream": True,
+        "user": "u",
     }
     request = DIALECT.read_request(body)
-    assert request == chat("Once", max_tokens=5, stop=("x",), temperature=0, stream=True, extra={"echo": True})
+    fields: dict[str, Any] = {
+        "max_tokens": 5,
+        "stop": ("x",),
+        "temperature": 0,
+        "stream": True,
+        "user": "u",
+        "extra": {"echo": True},
+    }
+    assert request == chat("Once", **fields)
     written = DIALECT.write_request(request)
     assert written.body == body
     assert written.dropped == ()
@@ -74,6 +86,8 @@ def test_what_a_prompt_cannot_say() -> None:
     written = DIALECT.write_request(chat("a", "b", tools=(Tool("f"),), response_format=ResponseFormat("json")))
     assert written.body == {"model": "m", "prompt": "a\n\nb"}
     assert written.dropped == ("tools", "response_format")
+    foreign = chat("a", dialect="anthropic", thinking=Thinking(effort="low"), top_k=3, extra={"speed": "fast"})
+    assert DIALECT.write_request(foreign).dropped == ("speed", "thinking", "top_k")
 
 
 EVENTS: list[Event] = [
@@ -123,3 +137,9 @@ def test_a_unary_answer_there_and_back() -> None:
         Begin("cmpl-9", "big", 9), Text("ac", 0), Finish("stop", 0, "stop"), Text("b", 1),
         Finish("length", 1, "length"), USAGE,
     ]  # fmt: skip
+
+
+def test_an_error_in_the_stream_is_said_in_band() -> None:
+    encoder = DIALECT.encoder(Envelope(id="a", model="m", created=1))
+    error = StreamBroken("it broke")
+    assert encoder.feed(Failure(error)) == DIALECT.write_failure(error)

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from aiogateway.dialects.openai_responses import OpenAIResponses
-from aiogateway.errors import StreamBroken, Unsupported
+from aiogateway.errors import StreamBroken
+from aiogateway.neutral import Begin, ChatRequest, Envelope, Event, Finish, Message, Text, TextPart, UsageReport
 from aiogateway.types import Endpoint, Usage
 from aiogateway.wire import sse
 
@@ -114,15 +115,35 @@ def test_a_unary_answer_that_failed_is_an_answer() -> None:
 
 
 def test_our_error_in_a_stream() -> None:
-    frame = DIALECT.write_failure(StreamBroken("cut"))
+    frame, failed = sse.Splitter().feed(DIALECT.write_failure(StreamBroken("cut")))
     assert sse.event_name(frame) == "error"
     said = orjson.loads(sse.data_of(frame))
     assert (said["type"], said["code"], said["message"], said["param"]) == ("error", "stream_truncated", "cut", None)
     assert said["error"]["message"] == "cut"  # openai-python raises on this one
     assert DIALECT.read_failure(frame) is not None
     assert not marked(frame)
+    response = orjson.loads(sse.data_of(failed))["response"]  # and Codex reads nothing else
+    assert (response["status"], response["error"]) == ("failed", {"code": "stream_truncated", "message": "cut"})
+    failure = DIALECT.read_failure(failed)
+    assert failure is not None
+    assert failure.message == "cut"
 
 
-def test_it_does_not_translate() -> None:
-    with pytest.raises(Unsupported):
-        DIALECT.read_request({})
+def test_it_translates() -> None:
+    """The pieces are tested next door: here, that each of them is at its place."""
+    request = DIALECT.read_request({"model": "m", "input": "hi"})
+    assert request == ChatRequest(model="m", messages=(Message("user", (TextPart("hi"),)),), dialect=DIALECT.name)
+    assert DIALECT.write_request(request).body["model"] == "m"
+    events: list[Event] = [
+        Begin("resp_1", "m", 5),
+        Text("a"),
+        UsageReport(Usage(input=1)),
+        Finish("stop", raw="completed"),
+    ]
+    envelope = Envelope(id="1", model="m", created=5)
+    assert DIALECT.read_answer(DIALECT.write_answer(events, envelope)) == events
+    encoder, decoder = DIALECT.encoder(envelope), DIALECT.decoder()
+    stream = b"".join(encoder.feed(event) for event in events) + encoder.end()
+    assert [event for frame in sse.Splitter().feed(stream) for event in decoder.feed(frame)] == events
+    assert marked(stream[-4096:])
+    assert DIALECT.read_usage(stream[-4096:]) == Usage(input=1)

@@ -40,12 +40,27 @@ def test_what_is_no_usage(value: object) -> None:
 
 def test_rubbish_counts_as_nothing() -> None:
     assert read_usage({"prompt_tokens": "many", "completion_tokens": None}) == Usage()
-    assert read_usage({"total_tokens": 5, "completion_tokens_details": [1]}) == Usage()
+    assert read_usage({"total_tokens": "5", "completion_tokens_details": [1]}) == Usage()
+
+
+def test_a_total_alone_is_all_input() -> None:
+    """As Voyage counts its embeddings."""
+    assert read_usage({"total_tokens": 5}) == Usage(input=5)
+    assert read_usage({"total_tokens": 5, "completion_tokens": 2}) == Usage(output=2)
+    assert find_usage(b'{"data":[],"usage":{"total_tokens":5}}') == Usage(input=5)
 
 
 def test_what_is_written_is_read_back() -> None:
     assert write_usage(USAGE)["total_tokens"] == 8
     assert read_usage(write_usage(USAGE)) == USAGE
+
+
+@pytest.mark.parametrize("name", ["cache_write_tokens", "cache_creation_tokens"])
+def test_what_was_written_to_a_cache(name: str) -> None:
+    counts = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2, name: 4}}
+    usage = Usage(input=9, output=1, cached=2, cache_write=4)
+    assert read_usage(counts) == usage
+    assert write_usage(usage)["prompt_tokens_details"] == {"cached_tokens": 2, "cache_write_tokens": 4}
 
 
 STREAM = (
