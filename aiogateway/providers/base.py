@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiogateway.dialects.failures import find_error, find_message, make_failure
 from aiogateway.dialects.payload import parse_json
 from aiogateway.errors import RequestError, UpstreamStatus
+from aiogateway.providers.quirks import Quirks, bend
+from aiogateway.providers.thoughts import drop_foreign
 from aiogateway.types import (
     Capability,
     Credential,
@@ -42,6 +44,8 @@ class BaseProvider:
     routes: Mapping[Endpoint, Route] = {}
     option_headers: Mapping[str, str] = {}
     """Options that are sent as they are: the option's name to the header's."""
+    quirks: Mapping[Endpoint, Quirks] = {}
+    """Fields of an endpoint that this provider has otherwise."""
 
     def __repr__(self) -> str:
         return f"<provider {self.name}>"
@@ -53,6 +57,7 @@ class BaseProvider:
         route = self.route(request.endpoint, request.dialect, request.model)
         if route is None:
             raise RequestError(f"{self.name} does not offer {request.endpoint}")
+        request = bend(drop_foreign(request, target), self.quirks.get(request.endpoint, {}))
         return UpstreamRequest(
             method="POST",
             url=join_url(self.base_of(target), f"{route.path}?{request.query}" if request.query else route.path),
@@ -133,6 +138,8 @@ def read_status_error(provider: str, status: int, headers: Headers, body: bytes)
     error: dict[str, Any] = {}
     if isinstance(payload, dict):
         error = find_error(payload) or payload
+        if isinstance(payload.get("error_type"), str):  # beside the text: text-generation-inference
+            error = {"type": payload["error_type"], **error}
     if find_message(error) is None:
         error = {**error, "message": f"{provider} answered with status {status}"}
     return make_failure(error, status=status, body=body, headers=headers)

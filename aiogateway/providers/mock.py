@@ -53,7 +53,7 @@ class Mock(BaseProvider):
         name: Option(kind=str if name in ("mock_text", "mock_tool") else int) for name in Wishes.__struct_fields__
     }
     routes: Mapping[Endpoint, Route] = {
-        endpoint: Route(_DIALECTS[endpoint].name, f"/{endpoint}") for endpoint in Endpoint
+        endpoint: Route(_DIALECTS[endpoint].name, f"/{endpoint}") for endpoint in Endpoint if endpoint in _DIALECTS
     }
 
     def prepare(self, request: Request, target: Target) -> UpstreamRequest:

@@ -22,6 +22,7 @@ from aiogateway.neutral import (
     Message,
     Text,
     TextPart,
+    Tool,
     ToolCall,
     UsageReport,
     Vectors,
@@ -77,7 +78,7 @@ def make_answer(request: ChatRequest, wishes: Wishes) -> Answer:
     prompt = sum(len(text.split()) for message in request.messages for text in _texts(message))
     tool = choose_tool(request, wishes)
     if tool is not None:
-        schema = next((known.schema for known in request.tools if known.name == tool), None)
+        schema = next((known.schema for known in request.tools if isinstance(known, Tool) and known.name == tool), None)
         return Answer(
             tokens=_cut(orjson.dumps(sample(schema or {})).decode()), reason="tool_calls", prompt=prompt, tool=tool
         )

@@ -230,7 +230,9 @@ async def test_an_error_in_band(after: int) -> None:
     assert OpenAIChat().read_failure(client.sent[-1]) is not None
     assert b"[DONE]" not in client.body
     client = await ask({"model": "m", "input": "x", "stream": True}, Endpoint.RESPONSES, mock_error_after=after)
-    assert OpenAIResponses().read_failure(client.sent[-1]) is not None
+    *_, told, failed = sse.Splitter().feed(client.body)
+    assert OpenAIResponses().read_failure(told) is not None
+    assert OpenAIResponses().read_failure(failed) is not None
 
 
 async def test_an_error_instead_of_a_unary_answer() -> None:

@@ -20,14 +20,20 @@ def request(endpoint: Endpoint) -> Request:
     return Request(endpoint=endpoint, dialect="", raw=b"{}", body={}, model="m", stream=False)
 
 
-@pytest.mark.parametrize("endpoint", Endpoint)
-def test_every_endpoint_in_the_clients_own_wire(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("endpoint", PATHS)
+def test_what_it_offers_is_in_the_clients_own_wire(endpoint: Endpoint) -> None:
     provider: Provider = OpenAI()
     route = provider.route(endpoint, CLIENT_DIALECTS[endpoint], "gpt-4o")
     assert route is not None
     assert route.dialect == CLIENT_DIALECTS[endpoint]
     target = Target(path="config", provider="openai")
     assert provider.prepare(request(endpoint), target).url == f"https://api.openai.com/v1{PATHS[endpoint]}"
+
+
+def test_what_is_anthropics_it_does_not_offer() -> None:
+    others = [endpoint for endpoint in Endpoint if endpoint not in PATHS]
+    assert others == [Endpoint.MESSAGES, Endpoint.COUNT_TOKENS]
+    assert [OpenAI().route(endpoint, CLIENT_DIALECTS[endpoint], "gpt-4o") for endpoint in others] == [None, None]
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://localhost:8000/v1/"])
