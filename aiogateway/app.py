@@ -15,7 +15,8 @@ import random
 import resource
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -74,15 +75,23 @@ class Ledger:
 
 
 class Gateway:
-    """A gateway: what `startup` hooks are handed. `resolver` is injected by tests."""
+    """A gateway: what `startup` hooks are handed. Tests inject a `resolver`, and `given`, plugins by name."""
 
-    def __init__(self, settings: Settings, *, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        resolver: AbstractResolver | None = None,
+        given: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         check_extensions()
         self.settings = settings
         self.manager: pluggy.PluginManager
         self.registry: Registry
         self.metrics = Metrics()
-        self.manager, self.registry = load_plugins(settings, report=self.metrics)
+        self.manager, self.registry = load_plugins(settings, given=given, report=self.metrics)
+        for barred in self.registry.barred:
+            log.warning("plugin %s is installed but not loaded: plugins.allow does not name it", barred.name)
         for sink in self.registry.sinks:
             self.metrics.add_sink(sink.name)
         self.recorder = Recorder(self.registry.sinks, self.metrics)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -104,20 +105,77 @@ def serve(config: str | None, **flags: Any) -> None:
         raise SystemExit(app.run(settings))
 
 
-@main.command()
+# ---------------------------------------------------------------- plugins
+
+
+@main.group(invoke_without_command=True)
 @_takes_config
-def plugins(config: str | None) -> None:
+@click.pass_context
+def plugins(ctx: click.Context, config: str | None) -> None:
     """List what is loaded, from which distribution and version, and which hooks it implements."""
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = config
+        return
+    registry = _load_registry(config)
+    rows = [(info.name, f"{info.distribution} {info.version}", ", ".join(info.hooks)) for info in registry.plugins]
+    barred = "not loaded: plugins.allow does not name it"
+    rows += [(info.name, f"{info.distribution} {info.version}", barred) for info in registry.barred]
+    _print_table([("PLUGIN", "DISTRIBUTION", "HOOKS"), *rows])
+
+
+@plugins.command("test")
+@click.argument("name")
+@click.option("--tests", type=click.Path(exists=True, file_okay=False), help="The folder that holds its tests.")
+@click.pass_obj
+def run_tests(config: str | None, name: str, tests: str | None) -> None:
+    """Run the conformance battery of the provider or plugin NAME, and print what its recordings show.
+
+    Exit status 1 when a rule fails. Needs the extra: pip install 'aiogateway[testing]'.
+    """
+    from aiogateway.testing.battery import BatteryError, run_battery  # noqa: PLC0415
+
+    try:
+        report = run_battery(_load_registry(config), name, Path(tests) if tests else None)
+    except BatteryError as error:
+        raise StartError(str(error)) from None
+    if report.failed:
+        click.echo(report.output)
+    for provider, matrix in report.matrices.items():
+        click.echo(provider)
+        _print_table([(f"  {cell.feature}", str(cell.state), cell.text) for cell in matrix])
+    click.echo(f"{report.passed} passed, {report.failed} failed")
+    if report.failed:
+        raise SystemExit(1)
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--into", metavar="DIR", default=".", help="Where the package's folder is made [here].")
+def new(name: str, into: str) -> None:
+    """Write a provider package for the provider NAME, which installs, loads and passes its own tests."""
+    from aiogateway.testing.scaffold import ScaffoldError, write_package  # noqa: PLC0415
+
+    try:
+        folder = write_package(name, Path(into))
+    except ScaffoldError as error:
+        raise StartError(str(error)) from None
+    click.echo(f"{folder} is written. What to do next is in its README:\n\n  pip install -e '{folder}[test]'")
+    click.echo(f"  aiogateway plugins test {name}")
+
+
+def _load_registry(config: str | None) -> Registry:
     with _one_line():
         from aiogateway.plugins import load_plugins  # noqa: PLC0415
         from aiogateway.settings import load_settings  # noqa: PLC0415
 
         _, registry = load_plugins(load_settings(file=config))
-    rows = [(info.name, f"{info.distribution} {info.version}", ", ".join(info.hooks)) for info in registry.plugins]
-    rows.insert(0, ("PLUGIN", "DISTRIBUTION", "HOOKS"))
+    return registry
+
+
+def _print_table(rows: list[tuple[str, str, str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, distribution, hooks in rows:
-        click.echo(f"{name:{widths[0]}}  {distribution:{widths[1]}}  {hooks}")
+    for first, second, rest in rows:
+        click.echo(f"{first:{widths[0]}}  {second:{widths[1]}}  {rest}".rstrip())
 
 
 # ---------------------------------------------------------------- check

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pluggy
@@ -36,6 +37,14 @@ GROUP = "aiogateway"
 """The entry-point group of installed plugins."""
 
 DEFAULT_PLUGINS = (
+    "aiogateway.providers.anthropic",
+    "aiogateway.providers.azure",
+    "aiogateway.providers.cohere",
+    "aiogateway.providers.compatible",
+    "aiogateway.providers.google",
+    "aiogateway.providers.groq",
+    "aiogateway.providers.huggingface",
+    "aiogateway.providers.mistral",
     "aiogateway.providers.openai",
     "aiogateway.providers.mock",
     "aiogateway.dialects.builtin",
@@ -50,6 +59,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 Closer = Callable[[], Awaitable[Any]]
+_Point = importlib.metadata.EntryPoint
+_Points = Iterable[_Point]
 
 
 class _Plugin(NamedTuple):
@@ -62,25 +73,32 @@ class _Plugin(NamedTuple):
     value: Any
 
     @property
+    def origin(self) -> str:
+        """The distribution and its version."""
+        return f"{self.distribution} {self.version}".rstrip()
+
+    @property
     def label(self) -> str:
         """What errors, the log and pluggy call it."""
-        return self.name if self.builtin else f"{self.name} (from {self.distribution} {self.version})"
+        return self.name if self.builtin else f"{self.name} (from {self.origin})"
 
 
 def load_plugins(
     settings: Settings,
     *,
     installed: Iterable[importlib.metadata.EntryPoint] | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
     report: Report | None = None,
 ) -> tuple[pluggy.PluginManager, Registry]:
     """Imports and registers all plugins, and fills the registry.
 
-    `installed` defaults to the entry points of this environment; `report` hears how long plugins hold up calls, and
-    when they raise. Raises PluginError for a plugin that is broken, and SettingsError for settings about plugins or
-    providers that are not there.
+    `installed` defaults to the entry points of this environment; `given` are plugins that were not installed, by name;
+    `report` hears how long plugins hold up calls, and when they raise. Raises PluginError for a plugin that is broken,
+    and SettingsError for settings about plugins or providers that are not there.
     """
     manager = _new_manager()
-    plugins = [*_import_builtins(), *_import_installed(settings.plugins, installed)]
+    points, barred = _choose(settings.plugins, installed)
+    plugins = [*_import_builtins(), *map(_import_installed, points), *_take_given(given)]
     for plugin in plugins:
         _register(manager, plugin)
     providers: _Shelf[Provider] = _Shelf("provider", settings.plugins.override)
@@ -110,7 +128,8 @@ def load_plugins(
             GuardedObserver(impl.plugin_name, impl.function, takes_call=bool(impl.argnames), report=report)
             for impl in manager.hook.observe_call.get_hookimpls()
         ),
-        plugins=tuple(_describe(manager, plugin) for plugin in plugins),
+        plugins=tuple(_describe(manager, plugin, providers.of(plugin)) for plugin in plugins),
+        barred=tuple(_describe(manager, _name_plugin(point)) for point in barred),
     )
     return manager, registry
 
@@ -120,7 +139,8 @@ def load_installed(
 ) -> pluggy.PluginManager:
     """Installed plugins alone: what the command line needs to know which commands there are."""
     manager = _new_manager()
-    for plugin in _import_installed(settings, installed):
+    points, _ = _choose(settings, installed)
+    for plugin in map(_import_installed, points):
         _register(manager, plugin)
     return manager
 
@@ -205,28 +225,41 @@ def _import_builtins() -> Iterator[_Plugin]:
         yield _Plugin(path, "aiogateway", version, True, importlib.import_module(path))
 
 
-def _import_installed(
-    settings: PluginSettings, installed: Iterable[importlib.metadata.EntryPoint] | None
-) -> Iterator[_Plugin]:
+def _take_given(given: Mapping[str, object]) -> Iterator[_Plugin]:
+    for name, value in given.items():
+        yield _Plugin(name, "this process", "", False, value)
+
+
+def _choose(settings: PluginSettings, installed: _Points | None) -> tuple[list[_Point], list[_Point]]:
+    """The installed plugins to load, and those that `plugins.allow` bars. Raises SettingsError."""
     points = list(importlib.metadata.entry_points(group=GROUP) if installed is None else installed)
-    wanted = None if settings.load is None else {_normalize(name): name for name in settings.load}
     found = {_normalize(name) for point in points for name in _names(point)}
-    for key, name in (wanted or {}).items():
-        if key not in found:
-            raise SettingsError(f"no plugin is called {name!r}{suggest(key, found)}", path="plugins.load")
-    for point in points:
-        if wanted is not None and not any(_normalize(name) in wanted for name in _names(point)):
-            continue
-        plugin = _Plugin(
-            name=point.name,
-            distribution=point.dist.name if point.dist else "unknown",
-            version=point.dist.version if point.dist else "unknown",
-            builtin=False,
-            value=None,
-        )
-        with _blaming(plugin.label, "import"):
-            plugin = plugin._replace(value=point.load())
-        yield plugin
+    allowed = None if settings.allow is None else set(map(_normalize, settings.allow))
+    wanted = None if settings.load is None else set(map(_normalize, settings.load))
+    barred = [point for point in points if not _is_named(point, allowed)]
+    for name in settings.load or ():
+        if _normalize(name) not in found:
+            raise SettingsError(f"no plugin is called {name!r}{suggest(_normalize(name), found)}", path="plugins.load")
+        if any(_is_named(point, {_normalize(name)}) for point in barred):
+            raise SettingsError(f"{name!r} is not among the plugins that plugins.allow names", path="plugins.load")
+    return [point for point in points if _is_named(point, wanted) and point not in barred], barred
+
+
+def _is_named(point: _Point, names: set[str] | None) -> bool:
+    """Whether a plugin goes by one of the normalized `names`; None is everybody's."""
+    return names is None or any(_normalize(name) in names for name in _names(point))
+
+
+def _name_plugin(point: _Point) -> _Plugin:
+    """An installed plugin that is not imported yet."""
+    distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+    return _Plugin(point.name, distribution, version, False, None)
+
+
+def _import_installed(point: _Point) -> _Plugin:
+    plugin = _name_plugin(point)
+    with _blaming(plugin.label, "import"):
+        return plugin._replace(value=point.load())
 
 
 def _names(point: importlib.metadata.EntryPoint) -> tuple[str, ...]:
@@ -268,7 +301,7 @@ def _run(manager: pluggy.PluginManager, plugin: _Plugin, hook: str, **arguments:
         manager.subset_hook_caller(hook, others)(**arguments)
 
 
-def _describe(manager: pluggy.PluginManager, plugin: _Plugin) -> PluginInfo:
+def _describe(manager: pluggy.PluginManager, plugin: _Plugin, providers: tuple[str, ...] = ()) -> PluginInfo:
     hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin.value) or ()))
     return PluginInfo(
         name=plugin.name,
@@ -276,6 +309,8 @@ def _describe(manager: pluggy.PluginManager, plugin: _Plugin) -> PluginInfo:
         version=plugin.version,
         hooks=hooks,
         builtin=plugin.builtin,
+        providers=providers,
+        module=plugin.value.__name__ if isinstance(plugin.value, ModuleType) else type(plugin.value).__module__,
     )
 
 
@@ -310,6 +345,10 @@ class _Shelf(Generic[T]):
     def owner(self, name: str) -> str:
         """What the plugin that registered `name` is called."""
         return self._owners[name].label
+
+    def of(self, plugin: _Plugin) -> tuple[str, ...]:
+        """The names that `plugin` registered and still has."""
+        return tuple(name for name, owner in self._owners.items() if owner is plugin)
 
     def _may_replace(self, owner: _Plugin, plugin: _Plugin) -> bool:
         names = {_normalize(plugin.name), _normalize(plugin.distribution)}

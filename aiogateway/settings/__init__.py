@@ -78,10 +78,12 @@ def load_settings(
 def load_plugin_settings(environ: Mapping[str, str] | None = None) -> PluginSettings:
     """Which plugins the environment allows: all that is known before a command has read its settings file."""
     environ = os.environ if environ is None else environ
-    leaf = LEAVES["plugins", "load"]
-    if leaf.env_name not in environ:
-        return PluginSettings()
-    return PluginSettings(load=read_leaf(leaf, environ[leaf.env_name], "plugins.load", f"from {leaf.env_name}"))
+    given: dict[str, tuple[str, ...]] = {}
+    for name in ("load", "allow"):
+        leaf = LEAVES["plugins", name]
+        if leaf.env_name in environ:
+            given[name] = read_leaf(leaf, environ[leaf.env_name], f"plugins.{name}", f"from {leaf.env_name}")
+    return PluginSettings(**given)
 
 
 def check_settings(settings: Settings) -> None:

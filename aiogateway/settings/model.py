@@ -51,6 +51,10 @@ class PluginSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...] | None,
         Meta(description="The only installed plugins to load, by entry point or distribution; all when unset."),
     ] = None
+    allow: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="The only installed plugins that may load, by entry point or distribution; all when unset."),
+    ] = None
     override: Annotated[
         tuple[str, ...], Meta(description="Installed plugins that may replace a built-in of the same name.")
     ] = ()

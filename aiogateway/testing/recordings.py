@@ -14,7 +14,8 @@ A file is a head of text lines, one empty line, and then the body of the answer 
     {"model":"llama3.2","message":{"role":"assistant","content":"The"},"done":false}
     ...
 
-The first line names the source. A head line that begins with a space goes on with the line before it. Fields:
+The first line names the source; it ends with the word ``unchecked`` where that source shows the wire but not that this
+provider has it so. A head line that begins with a space goes on with the line before it. Fields:
 
 ==============  ====================================================================================================
 ``endpoint``    `Endpoint`, the path after ``/v1/``

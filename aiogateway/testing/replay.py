@@ -67,7 +67,7 @@ def ask(provider: Provider, dialects: Dialects, recording: Recording, extra: Map
     dialect = dialects[route.dialect]
     if dialect is client:
         return Asked(request, (), client)
-    translated, dropped = translate(request, client, dialect)
+    translated, dropped = translate(request, client, dialect, recording.endpoint)
     return Asked(translated, dropped, dialect)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.metadata
 import os
 import resource
 import signal
@@ -89,6 +90,27 @@ async def test_a_url_for_every_host(host: str, shown: str) -> None:
     gateway = app.Gateway(make_settings(host=host, port=1234))
     assert gateway.url == f"http://{shown}:1234"
     await gateway.stop()
+
+
+async def test_a_plugin_that_may_not_load_is_told_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    installed = [point.name for point in importlib.metadata.entry_points(group="aiogateway")]
+    gateway = app.Gateway(make_settings(plugins=PluginSettings(allow=tuple(installed[1:]))))
+    await gateway.stop()
+    assert caplog.messages == [f"plugin {installed[0]} is installed but not loaded: plugins.allow does not name it"]
+
+
+async def test_a_plugin_may_be_handed_over() -> None:
+    told: list[object] = []
+
+    class Acme:
+        @hookimpl
+        async def startup(self, gateway: Any) -> None:
+            told.append(gateway)
+
+    gateway = app.Gateway(make_settings(), given={"acme": Acme()})
+    await gateway.start()
+    await gateway.stop()
+    assert told == [gateway]
 
 
 async def test_a_start_that_cant_listen_closes_what_it_opened(plugged: Callable[[Startup], None]) -> None:

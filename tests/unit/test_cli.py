@@ -21,8 +21,6 @@ from aiogateway.dialects.failures import write_error_body
 from aiogateway.errors import ConfigError, GatewayError, PluginError
 from aiogateway.hookspecs import hookimpl
 from aiogateway.plugins import DEFAULT_PLUGINS
-from aiogateway.providers.mock import Mock
-from aiogateway.providers.openai import OpenAI
 from aiogateway.settings import PluginSettings, Settings
 from aiogateway.types import Origin
 
@@ -156,6 +154,23 @@ def test_plugins_are_listed_with_where_they_are_from() -> None:
     assert all(row[1].startswith("aiogateway ") and row[2].startswith("register_") for row in rows)
 
 
+def test_what_may_not_load_is_listed_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("plugins: {allow: [aiogateway-plugin-ollama]}")
+    result = invoke("plugins", "--config", str(file))
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert rows["ollama"].endswith("register_dialects, register_providers")
+    assert rows["retry-budget"].endswith("not loaded: plugins.allow does not name it")
+
+
+def test_a_battery_is_run_by_the_settings_of_the_list(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("plugins: {allow: []}")
+    result = invoke("plugins", "--config", str(file), "test", "ollama")
+    assert (result.exit_code, "no loaded provider" in result.stderr) == (2, True)
+
+
 # ---------------------------------------------------------------- check
 
 
@@ -184,13 +199,10 @@ def test_check_prints_what_a_call_would_be_told(tmp_path: Path) -> None:
     first, second = result.stdout.splitlines()
     assert first.startswith("path: targets,0,provider, message: no provider is called 'mokc'; did you mean 'mock'?")
     assert second.startswith("path: targets,1,retry,attempts, message: ")
+    _, registry = plugins.load_plugins(Settings(), installed=())
+    options = {name: provider.options for name, provider in registry.providers.items()}
     with pytest.raises(ConfigError) as caught:
-        parse_config(
-            json.dumps(config),
-            origin=Origin.REQUEST,
-            source="x-portkey-config",
-            options={"mock": Mock().options, "openai": OpenAI().options},
-        )
+        parse_config(json.dumps(config), origin=Origin.REQUEST, source="x-portkey-config", options=options)
     told = json.loads(write_error_body(caught.value))["errors"]
     assert told == result.stdout.splitlines()
 

@@ -129,6 +129,64 @@ def test_a_plugin_that_is_not_installed_is_an_error(install: Install) -> None:
     assert caught.value.path == "plugins.load"
 
 
+@pytest.mark.parametrize("allowed", ["acme", "acme-plugin", "Acme_Plugin"])
+def test_what_is_not_allowed_is_not_even_imported(install: Install, allowed: str) -> None:
+    points = install(providing(make_provider("acme")))
+    bad = importlib.metadata.EntryPoint("evil", "no_such_module_anywhere", "aiogateway")
+    vars(bad)["dist"] = Distribution("evil-plugin")
+    registry = load([*points, bad], allow=(allowed, "not-installed"))
+    assert "acme" in registry.providers
+    (barred,) = registry.barred
+    assert (barred.name, barred.distribution, barred.version, barred.hooks) == ("evil", "evil-plugin", "1.2.3", ())
+    assert "evil" not in {info.name for info in registry.plugins}
+    everything = load(points, allow=())
+    assert "acme" not in everything.providers
+    assert {"openai", "mock"} <= set(everything.providers)
+    assert load(points).barred == ()
+
+
+def test_a_plugin_that_is_to_load_has_to_be_allowed(install: Install) -> None:
+    points = install(providing(make_provider("acme")))
+    with pytest.raises(
+        SettingsError, match=r"'acme-plugin' is not among the plugins that plugins\.allow names"
+    ) as caught:
+        load(points, load=("acme-plugin",), allow=("other",))
+    assert caught.value.path == "plugins.load"
+    registry = load(points, load=(), allow=("acme",))
+    assert "acme" not in registry.providers
+    assert registry.barred == ()
+
+
+def test_commands_come_from_allowed_plugins_only(install: Install) -> None:
+    points = install(providing(make_provider("acme")))
+    assert load_installed(PluginSettings(allow=("other",)), installed=points).get_plugins() == set()
+    assert len(load_installed(PluginSettings(allow=("acme",)), installed=points).get_plugins()) == 1
+
+
+def test_a_plugin_may_be_given_without_being_installed() -> None:
+    class Given:
+        @hookimpl
+        def register_providers(self, register: Callable[[Provider], None]) -> None:
+            register(make_provider("acme"))
+            register(make_provider("second"))
+
+    _, registry = load_plugins(Settings(), installed=[], given={"mine": Given()})
+    info = registry.plugins[-1]
+    assert (info.name, info.distribution, info.builtin) == ("mine", "this process", False)
+    assert (info.providers, info.module) == (("acme", "second"), __name__)
+    with pytest.raises(PluginError, match=r"^plugin mine \(from this process\): implements no hook"):
+        load_plugins(Settings(), installed=[], given={"mine": Nameless()})
+
+
+def test_each_provider_is_told_to_be_of_the_plugin_that_brought_it(install: Install) -> None:
+    points = install(providing(make_provider("openai"), make_provider("acme")))
+    told = {info.name: info for info in load(points, override=("acme",)).plugins}
+    assert told["acme"].providers == ("openai", "acme")
+    assert told["acme"].module == "installed_acme"
+    assert told["aiogateway.providers.openai"].providers == ()
+    assert told["aiogateway.providers.mock"].providers == ("mock",)
+
+
 def test_an_import_that_fails_names_plugin_and_distribution() -> None:
     point = importlib.metadata.EntryPoint("acme", "no_such_module_anywhere", "aiogateway")
     vars(point)["dist"] = Distribution("acme-plugin")

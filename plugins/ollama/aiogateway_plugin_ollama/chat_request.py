@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from aiogateway.dialects.chat_turns import read_document
+from aiogateway.dialects.leftovers import says_something
 from aiogateway.dialects.payload import parse_object
+from aiogateway.dialects.thinking import find_effort
 from aiogateway.errors import RequestError, Unsupported
 from aiogateway.neutral import (
     ChatRequest,
+    FilePart,
     ImagePart,
     Message,
     OpaquePart,
+    OpaqueTool,
     Part,
     ReasoningPart,
     ResponseFormat,
@@ -31,7 +36,7 @@ KEPT = ("keep_alive", "think", "truncate", "shift")
 """Fields of Ollama's own that a client may set beside OpenAI's."""
 
 OPTIONS = (
-    "num_keep", "num_predict", "top_k", "min_p", "typical_p", "repeat_last_n", "repeat_penalty",
+    "num_keep", "num_predict", "min_p", "typical_p", "repeat_last_n", "repeat_penalty",
     "num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict",
 )  # fmt: skip
 """Ollama's options that OpenAI has no field for; taken from the top level and from ``options``."""
@@ -53,23 +58,22 @@ def write_chat(request: ChatRequest) -> Written:
     """Raises Unsupported and RequestError, naming the parameter."""
     if request.n not in (None, 1):
         raise Unsupported("Ollama gives one answer per call", param="n")
-    extra = {name: value for name, value in request.extra.items() if value is not None}
+    extra = {name: value for name, value in request.extra.items() if says_something(value)}
     writer = MessageWriter(request.messages)
     body: dict[str, Any] = {"model": request.model, "messages": writer.write_all(), "stream": request.stream}
-    choice = request.tool_choice
-    if request.tools and (choice is None or choice.mode != "none"):
-        body["tools"] = [_write_tool(tool) for tool in request.tools]
-    if choice is not None and choice.mode in ("required", "named"):
-        writer.drop("tool_choice")
-    if any(tool.strict for tool in request.tools):
-        writer.drop("tools.function.strict")
+    tools = _write_tools(request, writer)
+    if tools:
+        body["tools"] = tools
     if (wanted := _write_format(request.response_format)) is not None:
         body["format"] = wanted
     body |= take_own_fields(extra, KEPT)
-    if "think" not in body and (effort := _take_effort(extra)) is not None:
-        body["think"] = effort
+    _write_thinking(request, body, writer)
     if options := take_options(extra) | _write_options(request):
         body["options"] = options
+    if request.user is not None:
+        writer.drop("user")
+    if request.parallel_tools is not None and tools:
+        writer.drop("parallel_tool_calls")
     return Written(body, (*writer.dropped, *extra))
 
 
@@ -90,6 +94,7 @@ def _write_options(request: ChatRequest) -> dict[str, Any]:
     options = {
         "temperature": request.temperature,
         "top_p": request.top_p,
+        "top_k": request.top_k,
         "num_predict": request.max_tokens,
         "stop": list(request.stop) or None,
         "seed": request.seed,
@@ -99,20 +104,42 @@ def _write_options(request: ChatRequest) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _take_effort(extra: dict[str, Any]) -> str | bool | None:
-    """OpenAI's ``reasoning_effort``, or ``effort`` in ``reasoning``, as ``think``."""
-    reasoning = extra.get("reasoning")
-    if "reasoning_effort" in extra:
-        name, effort = "reasoning_effort", extra.pop("reasoning_effort")
-    elif isinstance(reasoning, Mapping) and reasoning.get("effort") is not None:
-        name, effort = "reasoning.effort", reasoning["effort"]
-        rest = {key: value for key, value in extra.pop("reasoning").items() if key != "effort"}
-        extra |= {f"reasoning.{key}": value for key, value in rest.items() if value is not None}
-    else:
-        return None
-    if not isinstance(effort, str) or effort not in EFFORTS:
-        raise RequestError(f"{name} must be one of {', '.join(EFFORTS)}", param=name)
-    return EFFORTS[effort]
+def _write_thinking(request: ChatRequest, body: dict[str, Any], writer: MessageWriter) -> None:
+    """An effort or a budget as ``think``, unless the client set that itself."""
+    thinking = request.thinking
+    if thinking is None:
+        return
+    if thinking.summary is not None:
+        writer.drop("reasoning.summary")
+    effort = thinking.effort
+    if effort is None and thinking.budget is not None:
+        effort = find_effort(thinking.budget)
+    if "think" in body:
+        writer.drop("reasoning_effort")
+    elif effort is not None:
+        if effort not in EFFORTS:
+            raise RequestError(f"reasoning_effort must be one of {', '.join(EFFORTS)}", param="reasoning_effort")
+        body["think"] = EFFORTS[effort]
+
+
+def _write_tools(request: ChatRequest, writer: MessageWriter) -> list[dict[str, Any]]:
+    """Functions only; a tool that someone else runs, or one that takes plain text, is dropped by its place."""
+    choice = request.tool_choice
+    if choice is not None and choice.mode in ("required", "named"):
+        writer.drop("tool_choice")
+    if choice is not None and choice.mode == "none":
+        return []
+    written = []
+    for number, tool in enumerate(request.tools):
+        if isinstance(tool, OpaqueTool) or tool.custom:
+            writer.drop(f"tools[{number}]")
+            continue
+        if tool.strict:
+            writer.drop("tools.function.strict")
+        if tool.cache is not None:
+            writer.drop("tools.cache_control")
+        written.append(_write_tool(tool))
+    return written
 
 
 def _write_format(wanted: ResponseFormat | None) -> Any:
@@ -153,6 +180,9 @@ class MessageWriter:
         for part in message.parts:
             if isinstance(part, ToolResultPart):
                 yield self._write_result(part, message.name)
+                for shown in part.parts:
+                    if not isinstance(shown, TextPart):
+                        self._write_part(shown, written, texts, f"messages[{at}]")
             else:
                 self._write_part(part, written, texts, f"messages[{at}]")
         written["content"] = "\n".join(texts)
@@ -160,11 +190,19 @@ class MessageWriter:
             yield written | ({"role": "user"} if message.role == "tool" else {})
 
     def _write_result(self, part: ToolResultPart, name: str | None) -> dict[str, Any]:
+        if part.error:
+            self.drop("messages.content.is_error")
+        self._drop_mark(part)
         written = {"role": "tool", "content": part.text}
         tool = name or self._tools.get(part.id)
         return written | ({"tool_name": tool} if tool else {}) | {"tool_call_id": part.id}
 
+    def _drop_mark(self, part: Part) -> None:
+        if getattr(part, "cache", None) is not None:
+            self.drop("messages.content.cache_control")
+
     def _write_part(self, part: Part, written: dict[str, Any], texts: list[str], path: str) -> None:
+        self._drop_mark(part)
         if isinstance(part, TextPart):
             texts.append(part.text)
         elif isinstance(part, ImagePart):
@@ -177,8 +215,10 @@ class MessageWriter:
             written.setdefault("tool_calls", []).append({"id": part.id, "function": function})
         elif isinstance(part, ReasoningPart):
             written["thinking"] = written.get("thinking", "") + part.text
-            if part.signature is not None:
+            if part.signature is not None or part.sealed is not None:
                 self.drop("messages.reasoning.signature")
+        elif isinstance(part, FilePart):
+            texts.append(_read_file(part, f"{path}.content"))
         elif isinstance(part, OpaquePart):
             self._pass_over(part, written["role"], path)
 
@@ -193,6 +233,14 @@ class MessageWriter:
             self.drop(f"messages.{data.get('type', part.dialect)}")
         else:
             raise Unsupported(f"Ollama has no content of the type {data.get('type')!r}", param=f"{path}.content")
+
+
+def _read_file(part: FilePart, path: str) -> str:
+    """The text of a document that is text; Ollama has no other documents."""
+    text = read_document(part)
+    if text is None:
+        raise Unsupported("Ollama takes no documents but text", param=path)
+    return text
 
 
 def _read_image(part: ImagePart, path: str) -> str:

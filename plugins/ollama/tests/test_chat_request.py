@@ -51,9 +51,25 @@ def test_ollamas_own_fields_pass_and_openais_win_over_options() -> None:
 
 
 def test_what_has_no_place_is_named() -> None:
-    written = write(user="u", logit_bias={}, logprobs=True, metadata=None, tool_choice="required")
+    written = write(user="u", logit_bias={"1": 2}, logprobs=True, metadata=None, tool_choice="required")
     assert set(written.dropped) == {"user", "logit_bias", "logprobs", "tool_choice"}
     assert set(written.body) == {"model", "messages", "stream"}
+
+
+def test_tools_of_other_kinds_are_dropped_by_place() -> None:
+    marked = {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral"}}
+    custom = {"type": "custom", "custom": {"name": "sh"}}
+    written = write(tools=[custom, marked, {"type": "web_search"}], parallel_tool_calls=False)
+    assert [tool["function"]["name"] for tool in written.body["tools"]] == ["f"]
+    assert set(written.dropped) == {"tools[0]", "tools[2]", "tools.cache_control", "parallel_tool_calls"}
+
+
+def test_documents() -> None:
+    note = {"type": "file", "file": {"file_data": "data:text/plain;base64,YWhveQ=="}}
+    assert messages({"role": "user", "content": [note]}) == [{"role": "user", "content": "ahoy"}]
+    with pytest.raises(Unsupported) as caught:
+        messages({"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]})
+    assert caught.value.param == "messages[0].content"
 
 
 def test_only_one_answer_per_call() -> None:
@@ -70,6 +86,8 @@ def test_only_one_answer_per_call() -> None:
         ({"reasoning_effort": "minimal"}, "low"),
         ({"reasoning_effort": "high"}, "high"),
         ({"reasoning": {"effort": "xhigh"}}, "max"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 4000}}, "medium"),
+        ({"thinking": {"type": "disabled"}}, False),
         ({"think": True}, True),
         ({"think": "low"}, "low"),
     ],
@@ -83,10 +101,10 @@ def test_reasoning_effort_is_think(fields: dict[str, Any], think: object) -> Non
 def test_reasoning_that_is_not_understood() -> None:
     assert write(think=True, reasoning_effort="low").dropped == ("reasoning_effort",)
     assert write(reasoning={"effort": "low", "summary": "auto"}).dropped == ("reasoning.summary",)
-    assert write(reasoning={"summary": "auto"}).dropped == ("reasoning",)
+    assert write(reasoning={"summary": "auto"}).dropped == ("reasoning.summary",)
     with pytest.raises(RequestError, match="reasoning_effort must be one of none, minimal"):
         write(reasoning_effort="huge")
-    with pytest.raises(RequestError, match=r"reasoning\.effort must be one of none, minimal"):
+    with pytest.raises(RequestError, match=r"reasoning\.effort must be a string"):
         write(reasoning={"effort": 3})
 
 
@@ -208,7 +226,7 @@ def test_earlier_thoughts_and_fields_of_messages() -> None:
         ]
     )
     assert written.body["messages"][2] == {"role": "assistant", "content": "", "thinking": "hm"}
-    assert set(written.dropped) == {"messages.name", "messages.cache_control", "messages.refusal"}
+    assert set(written.dropped) == {"messages.name", "messages.content.cache_control", "messages.refusal"}
 
 
 def test_seals_and_foreign_parts_of_an_assistant_are_named() -> None:

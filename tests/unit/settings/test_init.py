@@ -156,3 +156,6 @@ def test_which_plugins_load_is_known_before_the_file(monkeypatch: pytest.MonkeyP
     assert load_plugin_settings({"AIOGATEWAY_PLUGINS": ""}) == PluginSettings(load=())
     monkeypatch.setenv("AIOGATEWAY_PLUGINS", "a, b")
     assert load_plugin_settings() == PluginSettings(load=("a", "b"))
+    monkeypatch.setenv("AIOGATEWAY_PLUGINS__ALLOW", "a")
+    assert load_plugin_settings() == PluginSettings(load=("a", "b"), allow=("a",))
+    assert load_settings().plugins == PluginSettings(load=("a", "b"), allow=("a",))

@@ -1,79 +1,123 @@
-"""plugins/README.md: its package is built as written, and passes the battery as written."""
+"""plugins/README.md: its package is written, filled in and run as the page says, block by block."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
-ROOT = Path(__file__).parents[3]
-UNARY = """# Harbor's API reference, "Chat"
-endpoint: chat/completions
-request: {"model": "pilot", "messages": [{"role": "user", "content": "Ahoy?"}]}
-text: "Ahoy!"
-finish: stop
-usage: 4 2
+import pytest
 
-{"id":"h2","object":"chat.completion","created":1793697247,"model":"pilot","choices":[{"index":0,"message":\
-{"role":"assistant","content":"Ahoy!"},"finish_reason":"stop"}],\
-"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6}}"""
-ERROR = """# Harbor's API reference, "Errors"
-endpoint: chat/completions
-request: {"model": "raft", "messages": []}
-status: 404
-error: 404 no such model
+from aiogateway import testing
+from tests.plugin_page import PAGE, generate_sections
+from tests.readme import ROOT, read_sections
 
-{"error":{"message":"no such model","type":"not_found"}}"""
+FOLDER = "aiogateway-plugin-harbor"
 
 
-def read_blocks() -> tuple[str, str, str, str]:
-    project, package, test, recording = re.findall(
-        r"^```\w*\n(.*?)^```$", (ROOT / "plugins/README.md").read_text(), re.DOTALL | re.MULTILINE
+class Block(NamedTuple):
+    """A fenced block and what the comment above it says: run, printed, or the file it is, or is a part of."""
+
+    kind: str
+    path: str
+    text: str
+
+
+def read_blocks() -> list[Block]:
+    found = re.findall(
+        r"(?:^<!-- (\w+)(?:: (\S+))? -->\n)?^```\w*\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
     )
-    return project, package, test, recording
+    return [Block(*block) for block in found]
 
 
-def test_the_minimal_provider_passes_the_battery(tmp_path: Path) -> None:
-    project, package, test, recording = read_blocks()
-    (tmp_path / "aiogateway_plugin_harbor").mkdir()
-    (tmp_path / "aiogateway_plugin_harbor/__init__.py").write_text(package)
-    (tmp_path / "test_conformance.py").write_text(test)
-    (tmp_path / "recordings").mkdir()
-    for name, text in (("stream", recording), ("unary", UNARY), ("error", ERROR)):
-        (tmp_path / f"recordings/{name}.rec").write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    entry = tomllib.loads(project)["project"]["entry-points"]["aiogateway"]
-    assert entry == {"harbor": "aiogateway_plugin_harbor"}
+class Reader:
+    """Somebody who follows the page in `home`. `site` is where pip would install to."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.site = home / "site"
+        self.folder = home / FOLDER
+
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        """Standard output of a Python module's command line; the package is imported from its source, as `-e` does."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOGATEWAY_", "PYTEST_"))}
+        path = os.pathsep.join(map(str, (self.folder, self.site, ROOT)))
+        environ = {**kept, "PYTHONPATH": path, "UV_CACHE_DIR": str(self.home / "uv")}
+        arguments = [sys.executable, "-m", *command]
+        done = subprocess.run(
+            arguments, cwd=folder or self.home, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def install(self) -> None:
+        options = ("--quiet", "--offline", "--no-deps", "--python", sys.executable, "--target", str(self.site))
+        self.run("uv", "pip", "install", *options, str(self.folder))
 
 
-def test_the_minimal_provider_is_loaded_by_its_entry_point(tmp_path: Path) -> None:
-    """As pip would lay it out: a module, and a dist-info beside it."""
-    project, package, _, _ = read_blocks()
-    meta = tomllib.loads(project)["project"]
-    (tmp_path / "aiogateway_plugin_harbor.py").write_text(package)
-    info = tmp_path / f"aiogateway_plugin_harbor-{meta['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {meta['name']}\nVersion: {meta['version']}\n")
-    points = "\n".join(f"{name} = {value}" for name, value in meta["entry-points"]["aiogateway"].items())
-    (info / "entry_points.txt").write_text(f"[aiogateway]\n{points}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "aiogateway", "plugins"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"harbor.*aiogateway-plugin-harbor.*0\.1\.0.*register_providers", done.stdout)
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, list[str]]:
+    """The page followed to its end, and what its commands printed."""
+    reader = Reader(tmp_path_factory.mktemp("reader"))
+    printed: list[str] = []
+    for block in read_blocks():
+        if block.kind == "run":
+            printed.append(reader.run(*shlex.split(block.text)))
+        elif block.kind == "part":
+            assert block.text in (reader.folder / block.path).read_text(), block.path
+        elif block.kind == "file":
+            folder = reader.home if block.path == "harbor.json" else reader.folder
+            assert block.path == "harbor.json" or (folder / block.path).exists(), "the page fills in what was written"
+            (folder / block.path).write_text(block.text)
+        if not reader.site.exists():
+            reader.install()
+    return reader, printed
+
+
+def test_every_block_says_what_becomes_of_it() -> None:
+    assert {block.kind for block in read_blocks()} == {"run", "part", "file", "printed"}
+
+
+def test_the_matrix_is_the_one_of_the_page(followed: tuple[Reader, list[str]]) -> None:
+    (shown,) = [block.text for block in read_blocks() if block.kind == "printed"]
+    _, battery, checked = followed[1]
+    matrix, passed = battery.rstrip().rsplit("\n", 1)
+    assert f"{matrix}\n" == shown
+    assert re.fullmatch(r"\d\d passed, 0 failed", passed)
+    assert checked == "ok: 1 target\n"
+
+
+def test_its_own_tests_pass(followed: tuple[Reader, list[str]]) -> None:
+    reader = followed[0]
+    told = reader.run("pytest", "-q", "-p", "no:cacheprovider", folder=reader.folder)
+    assert re.search(r"^\d\d passed in", told, re.MULTILINE), told
+
+
+def test_the_gateway_lists_it(followed: tuple[Reader, list[str]]) -> None:
+    told = followed[0].run("aiogateway", "plugins")
+    assert re.search(rf"^harbor +{FOLDER} 0\.1\.0 +register_providers$", told, re.MULTILINE)
+
+
+def test_its_code_is_tidy(followed: tuple[Reader, list[str]]) -> None:
+    reader = followed[0]
+    style = ("--isolated", "--no-cache", "--line-length", "120")
+    reader.run("ruff", "check", *style, "--select", "B,E,F,I,N,PT,SIM,UP", ".", folder=reader.folder)
+    reader.run("ruff", "format", *style, "--check", ".", folder=reader.folder)
+
+
+def test_the_generated_sections_are_what_the_code_says() -> None:
+    """If not: `make docs`."""
+    assert read_sections(PAGE.read_text()) == generate_sections()
+
+
+def test_what_the_page_names_is_there() -> None:
+    text = PAGE.read_text()
+    assert set(re.findall(r"`aiogateway\.testing\.(\w+)`", text)) <= set(testing.__all__)
+    paths = re.findall(r"`(aiogateway/[\w/.]+\.py)`", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [name for name in re.findall(r"`([a-z-]+)/`", text) if not (ROOT / "plugins" / name).is_dir()] == []
