@@ -2,7 +2,7 @@
 # make test          lint, types, floors, tests and coverage
 # make test-clients  real SDKs against a real gateway, in environments of their own
 # make load          the speed table (load_tests/README.md)
-# make docs          the tables of the README, from the code
+# make docs          the tables of the README and of plugins/README.md, from the code
 # make clean         removes the environments and caches
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
@@ -33,8 +33,8 @@ lint: .venv/.dev
 
 test-clients: $(CLIENTS:%=test-client-%)
 
-# Each family of SDKs is one requirements-<name>.txt beside one directory of tests.
-$(CLIENTS:%=test-client-%): test-client-%: .venv/.runtime .venv-clients/%/.installed
+# Each family of SDKs is one requirements-<name>.txt beside one directory of tests; the gateway has every plugin.
+$(CLIENTS:%=test-client-%): test-client-%: .venv/.dev .venv-clients/%/.installed
 	AIOGATEWAY_PYTHON=$(CURDIR)/.venv/bin/python .venv-clients/$*/bin/python -m pytest tests/clients/$*
 
 load: .venv/.dev
@@ -42,6 +42,7 @@ load: .venv/.dev
 
 docs: .venv/.dev
 	.venv/bin/python -m tests.docs
+	.venv/bin/python -m tests.plugin_page
 
 clean:
 	rm -rf .venv .venv-clients .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

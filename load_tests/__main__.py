@@ -27,7 +27,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m load_tests", description="Measure proxies side by side.")
     parser.add_argument("--rounds", type=int, help="interleaved rounds per scenario (default 5)")
     parser.add_argument("--seconds", type=float, help="length of one window (default 4)")
-    parser.add_argument("--only", default="", help="letters a-g or names of scenarios, with commas")
+    parser.add_argument("--only", default="", help="letters a-h or names of scenarios, with commas")
     parser.add_argument("--contestants", default="", help="names, with commas (default: all that are installed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument("--quick", action="store_true", help="one round of 1 s, small scenarios only: does it work?")

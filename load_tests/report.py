@@ -152,6 +152,11 @@ COLUMNS: dict[Family, dict[str, Cell]] = {
         "first answer s": _with_ratio("first_answer_s", 3),
         "idle RSS MB": _with_ratio("idle_mb", 1),
     },
+    "translation": {
+        "µs a chunk": _value("chunk_us", 2),
+        "to verbatim": lambda row: f"{row.values['ratio']:.0f}×" if "ratio" in row.values else "–",
+        "µs a chunk, 64 a read": _value("block_us", 2),
+    },
 }
 
 

@@ -98,6 +98,9 @@ class Rig:
         if scenario.family == "start":
             yield from self._measure_starts(scenario, contestants, rounds, note)
             return
+        if scenario.family == "translation":
+            yield from self._measure_translation(scenario, rounds, note)
+            return
         with contextlib.ExitStack() as stack:
             stands = []
             for contestant in contestants:
@@ -130,6 +133,24 @@ class Rig:
                         yield Sample(scenario.name, contestant.name, number, values, {})
                 except StartError as error:
                     yield Sample(scenario.name, contestant.name, number, {}, {str(error): 1})
+
+    def _measure_translation(self, scenario: Scenario, rounds: int, note: Callable[[str], None]) -> Iterator[Sample]:
+        """No contestants: a process of ours, where proxies are, that translates from memory to memory."""
+        for number in range(1, rounds + 1):
+            note(f"{scenario.name} · round {number}/{rounds}")
+            folder = self._make_folder()
+            process = self._crew.start(
+                [sys.executable, "-m", "load_tests.translation"], self._proxy_core, folder, piped=True
+            )
+            try:
+                reports = orjson.loads(process.communicate(timeout=WINDOW_LIMIT)[0])
+            except (subprocess.TimeoutExpired, orjson.JSONDecodeError):
+                yield Sample(scenario.name, "aiogateway", number, {}, {f"it failed: {last_words(folder)}": 1})
+                return
+            finally:
+                self._crew.stop(process)
+            for pair, report in reports.items():
+                yield Sample(scenario.name, pair, number, report["values"], report["errors"])
 
     @contextlib.contextmanager
     def _stand(self, contestant: Contestant, tls: bool) -> Iterator[Stand]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from load_tests.plan import Kind
 
-Family = Literal["load", "stall", "leave", "start"]
+Family = Literal["load", "stall", "leave", "start", "translation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("f", "start", "start"),
     *_both("g", "tls-100", "paced", 100, PACED_CHUNKS, PACE, tls=True),
     *_both("g", "tls-500", "paced", 500, PACED_CHUNKS, PACE, tls=True),
+    Scenario("h", "translation", "translation"),
 )
 QUICK = frozenset(
     {
@@ -63,6 +64,7 @@ QUICK = frozenset(
         "leave-50",
         "start",
         "tls-100",
+        "translation",
     }
 )
 

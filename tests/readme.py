@@ -23,7 +23,7 @@ RUNNERS = {
     "answer": "tests/features/test_readme.py",
     "check": "tests/features/test_readme.py",
     "seed": "tests/features/test_seed_configs.py",
-    "tree": "tests/features/test_readme.py",
+    "tree": "tests/features/test_readme_tables.py",
     "sdk": "tests/clients/sdk/test_readme.py",
     "llamaindex": "tests/clients/llamaindex/test_readme.py",
 }

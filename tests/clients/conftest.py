@@ -12,7 +12,7 @@ from tests.clients.gateway import serving
 from tests.clients.upstream import Upstream
 
 # SDKs read these; a developer's own must not leak into a test.
-for _name in [name for name in os.environ if name.startswith(("OPENAI_", "PORTKEY_"))]:
+for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "OPENAI_", "PORTKEY_"))]:
     del os.environ[_name]
 for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
     os.environ.pop(_name, None)

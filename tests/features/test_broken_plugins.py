@@ -335,7 +335,7 @@ async def test_a_sink_that_fails_loses_its_own_records_and_nothing_else(
         client.send("GET", "/readyz", {})
         status, body = await client.answer()
         assert status == 200, "requests are served all the same"
-        assert orjson.loads(body)["warnings"] == ["log sink acme fails"]
+        assert "log sink acme fails" in orjson.loads(body)["warnings"]
         assert b'dropped_records_total{sink="acme"} 10.0' in live.gateway.metrics.render()[0]
     assert len(log.read_bytes().splitlines()) == 10
     assert "log sink acme lost" in caplog.text

@@ -1,4 +1,4 @@
-"""The README: its examples run, here or in tests/clients, and its tables say what the code does."""
+"""The README's examples run, here or in tests/clients."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,18 +19,11 @@ from typing import Any
 
 import pytest
 
-import aiogateway
-from aiogateway import errors
-from aiogateway.config.model import FIELD_TABLE, FIELDS, Mode
-from aiogateway.config.operators import OPERATORS
-from aiogateway.config.parse import parse_config
-from aiogateway.engine.replies import own_headers, write_error
-from aiogateway.settings import Settings, describe_settings
-from aiogateway.types import Attempt, Call, CircuitRules, Deadlines, Origin, Recovery, Retry, Trace
 from tests.clients.gateway import serving
+from tests.clients.replay import Replay
 from tests.clients.upstream import TEXT, Upstream
-from tests.docs import generate_sections
-from tests.readme import ADDRESS, ROOT, RUNNERS, Block, read_block, read_blocks, read_sections, read_text
+from tests.readme import ADDRESS, ROOT, RUNNERS, Block, read_block, read_blocks, read_text
+from tests.unit.dialects.test_responses_request import CODEX
 
 COMMAND = ".venv/bin/aiogateway"
 PATIENCE = 25
@@ -37,7 +31,17 @@ PATIENCE = 25
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
     """This process's environment, less what steers a gateway, curl or make."""
-    steering = ("AIOGATEWAY_", "OPENAI_", "MAKE", "MFLAGS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    steering = (
+        "AIOGATEWAY_",
+        "ANTHROPIC_",
+        "OPENAI_",
+        "MAKE",
+        "MFLAGS",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(steering)}
     return {**kept, "HOME": str(home), **more}
 
@@ -65,14 +69,6 @@ def read_stream(body: str) -> tuple[str, list[str]]:
     return text, [event for event in events if '"delta"' not in event]
 
 
-def read_table(*head: str) -> list[list[str]]:
-    """The cells of the table with this head."""
-    _, found, rest = read_text().partition(f"| {' | '.join(head)} |\n")
-    assert found, head
-    rows = rest.partition("\n\n")[0].splitlines()[1:]
-    return [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in rows]
-
-
 def named(runner: str) -> pytest.MarkDecorator:
     """One test for each block of `runner`."""
     return pytest.mark.parametrize("block", read_blocks(runner), ids=lambda block: block.name)
@@ -93,11 +89,21 @@ def upstream(running_upstream: Upstream) -> Upstream:
 
 
 @pytest.fixture(scope="module")
-def address(running_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def replay() -> Iterator[Replay]:
+    """What is Anthropic for the examples."""
+    replay = Replay()
+    replay.start()
+    yield replay
+    replay.stop()
+
+
+@pytest.fixture(scope="module")
+def address(running_upstream: Upstream, replay: Replay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a gateway for which OpenAI is the scripted upstream, so that examples run as they are."""
     folder = tmp_path_factory.mktemp("readme")
     file = folder / "settings.json"
-    file.write_text(json.dumps({"providers": {"openai": {"base_url": running_upstream.url}}}))
+    providers = {"openai": {"base_url": running_upstream.url}, "anthropic": {"base_url": replay.url}}
+    file.write_text(json.dumps({"providers": providers}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIOGATEWAY_PYTHON", sys.executable)
         with serving(folder, "--config", str(file)) as url:
@@ -165,6 +171,10 @@ def check_mistakes(output: str, upstream: Upstream) -> None:
     assert json.loads(output) == json.loads(read_block("answer-mistakes").text)
 
 
+def check_strict(output: str, upstream: Upstream) -> None:
+    assert json.loads(output) == json.loads(read_block("answer-strict").text)
+
+
 def check_answer(output: str, upstream: Upstream) -> None:
     (choice,) = json.loads(output)["choices"]
     assert choice["message"]["content"] == "You said: Ahoy"
@@ -177,6 +187,7 @@ CURL: dict[str, Callable[[str, Upstream], None]] = {
     "curl-fallback": check_fallback,
     "curl-recovery": check_recovery,
     "curl-mistakes": check_mistakes,
+    "curl-strict": check_strict,
     "curl-old": check_answer,
 }
 
@@ -192,6 +203,35 @@ def test_shell_look(tmp_path: Path) -> None:
     output = run_shell(read_block("shell-look").text, tmp_path)
     assert re.search(r"\d+ tokens, the first after \d+ ms", output)
     assert re.search(r"aiogateway\.providers\.mock +aiogateway \S+ +register_providers", output)
+
+
+def test_shell_claude(address: str, replay: Replay, tmp_path: Path) -> None:
+    """Claude Code's variables lead its request, in the shape that its documentation gives, to Anthropic as it is."""
+    (tmp_path / "claude").write_text("#!/bin/sh\nenv -0\n")
+    (tmp_path / "claude").chmod(0o755)
+    told = run_shell(read_block("shell-claude").at(address), tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    variables = dict(line.split("=", 1) for line in told.split("\0") if line)
+    name, value = variables["ANTHROPIC_CUSTOM_HEADERS"].split(": ")
+    body = replay.play("anthropic", "messages_stream")
+    url = f"{variables['ANTHROPIC_BASE_URL']}/v1/messages?beta=true"
+    headers = {name: value, "authorization": "Bearer sk-ant-oat01-x", "anthropic-beta": "a-1,b-2"}
+    assert send(url, body, {**headers, "anthropic-version": "2023-06-01"}) == replay.tape.body
+    (seen,) = replay.seen
+    assert (seen.path, seen.body) == ("/v1/messages?beta=true", body)
+    assert {**seen.headers, **headers} | {name: ""} == {**seen.headers, name: ""}
+    assert name not in seen.headers
+
+
+def test_settings_codex(address: str, upstream: Upstream) -> None:
+    """Codex's provider table leads its request to OpenAI as it is."""
+    config = tomllib.loads(read_block("settings-codex").at(address))
+    provider = config["model_providers"][config["model_provider"]]
+    headers = {**provider["http_headers"], "authorization": f"Bearer sk-of-{provider['env_key']}"}
+    body = {**CODEX, "model": config["model"]}
+    answer = send(f"{provider['base_url']}/{provider['wire_api']}", body, headers)
+    assert b"event: response.completed" in answer
+    assert upstream.last.json == body
+    assert upstream.last.headers["authorization"] == "Bearer sk-of-OPENAI_API_KEY"
 
 
 def free_port() -> int:
@@ -233,14 +273,19 @@ def test_shell_serve(upstream: Upstream, tmp_path: Path) -> None:
 # -- configs
 
 
+def send(url: str, body: dict[str, Any], headers: dict[str, str]) -> bytes:
+    """The body of the answer, whatever its status."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **headers})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as answer:
+            read: bytes = answer.read()
+    except urllib.error.HTTPError as error:
+        read = error.read()
+    return read
+
+
 def post(url: str, body: dict[str, Any], **headers: str) -> Any:
-    request = urllib.request.Request(
-        url,
-        json.dumps(body).encode(),
-        {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}},
-    )
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as answer:
-        return json.load(answer)
+    return json.loads(send(url, body, {name.replace("_", "-"): value for name, value in headers.items()}))
 
 
 def move(config: dict[str, Any], url: str) -> dict[str, Any]:
@@ -282,8 +327,15 @@ def test_config_conditional(
     assert upstream.last.json["model"] == model
 
 
+def test_config_virtual_key(address: str) -> None:
+    config = json.loads(read_block("config-virtual-key").text)
+    answer = post(f"http://{address}/v1/chat/completions", {"messages": []}, x_portkey_config=json.dumps(config))
+    (mistake,) = answer["errors"]
+    assert mistake.rpartition("message: ")[2] in " ".join(read_text().split())
+
+
 def test_check_accepts_a_virtual_key(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(read_block("seed-azure").text)
+    (tmp_path / "config.json").write_text(read_block("config-virtual-key").text)
     warning, verdict = run_shell(read_block("check-command").text, tmp_path).splitlines()[:2]
     assert warning.startswith("warning: virtual_key: 'AZURE_OPENAI_PORTKEY_VIRTUAL_KEY' can't be used")
     assert verdict == "ok: 1 target"
@@ -296,135 +348,3 @@ def test_check(tmp_path: Path) -> None:
     pieces = [re.escape(piece) for piece in re.split(r"^ *…\n", read_block("check-output").text, flags=re.MULTILINE)]
     assert len(pieces) > 1
     assert re.fullmatch(r"(?:.*\n)*".join(pieces), output), output
-
-
-# -- what is said is what is so
-
-
-def test_the_generated_tables_are_what_the_code_says() -> None:
-    """If not: `make docs`."""
-    assert read_sections(read_text()) == generate_sections()
-
-
-def test_every_config_field_is_explained() -> None:
-    told = [name for row in read_table("field", "meaning") for name in re.findall(r"`([a-z_]+)`", row[0])]
-    assert sorted(told) == sorted(FIELDS)
-    assert all(field.meaning for field in FIELD_TABLE)
-
-
-def list_known(name: str, path: str) -> list[str]:
-    """The fields that the parser knows of the object at `path`: it lists them when it meets another."""
-    wrong: dict[str, Any] = {"zzzzzzzzzz": 1}
-    for key in reversed(path.split(".")):
-        wrong = {key: wrong}
-    with pytest.raises(errors.ConfigError) as caught:
-        parse_config(json.dumps(wrong), origin=Origin.REQUEST, source="config", options={})
-    (known,) = re.findall(
-        rf"{re.escape(path)}\.zzzzzzzzzz: is not a field of {name} \(there are: (.*?)\)", str(caught.value)
-    )
-    return [f"{path}.{field}" for field in known.split(", ")]
-
-
-def test_every_part_of_a_config_is_explained() -> None:
-    told = [name.strip("`") for name, _, _ in read_table("part", "default", "meaning")]
-    objects = ("strategy", "strategy.cb_config", "retry", "timeouts", "stream_recovery", "cache")
-    known = [field for path in objects for field in list_known(path.rpartition(".")[2], path)]
-    assert len(told) == len(set(told))
-    assert set(told) == set(known)
-
-
-def test_the_defaults_of_a_config_are_what_is_said() -> None:
-    told = {name.strip("`"): default for name, default, _ in read_table("part", "default", "meaning")}
-    retry, circuit, deadlines = Retry(), CircuitRules(), Deadlines()
-    timeouts = {f"timeouts.{name}": getattr(deadlines, name) for name in Deadlines.__struct_fields__ if name != "unary"}
-    assert {name: told[name] for name in timeouts} == {name: f"`{1000 * s:.0f}`" for name, s in timeouts.items()}
-    assert f"(else `{1000 * deadlines.unary:.0f}`)" in read_text()
-    assert re.findall(r"\d+", told["retry.on_status_codes"]) == list(map(str, retry.on_status_codes))
-    assert told["retry.use_retry_after_header"] == f"`{str(retry.use_retry_after).lower()}`"
-    assert told["retry.policy"] == f"`{retry.policy}`"
-    assert told["stream_recovery.attempts"] == f"`{Recovery().attempts}`"
-    assert told["strategy.cb_config.failure_threshold"] == f"`{circuit.failures}`"
-    assert told["strategy.cb_config.minimum_requests"] == f"`{circuit.minimum_requests}`"
-    assert told["strategy.cb_config.cooldown_interval"] == f"`{1000 * circuit.cooldown:.0f}`"
-    assert f"`max_attempts` ({Settings().max_attempts})" in read_text()
-
-
-def test_every_strategy_and_every_operator_is_explained() -> None:
-    assert [name.strip("`") for name, _ in read_table("`strategy.mode`", "who is asked")] == list(Mode)
-    told = {name for row in read_table("operator", "matches") for name in re.findall(r"`(\$[a-z]+)`", row[0])}
-    assert told == {*OPERATORS, "$and", "$or"}
-
-
-def test_every_answer_header_is_explained() -> None:
-    call = Call(id="c", trace=Trace(id="t"), received=0, clock=0, method="POST", route="/", dropped_params=("user",))
-    call.explain = True
-    call.attempts += [
-        Attempt(target=f"config{one}", provider="mock", model="m", start=0) for one in ("", ".targets[1]")
-    ]
-    sent = {name.decode(): value.decode() for name, value in own_headers(call)}
-    refused = {name.decode(): value.decode() for name, value in write_error(call, errors.UpstreamError("x"), None)[1]}
-    told = {name.strip("`"): text for name, text in read_table("header", "value")}
-    assert told.keys() == (sent.keys() | refused.keys()) - {"content-type"}
-    for name in ("x-portkey-retry-attempt-count", "x-portkey-cache-status", "x-portkey-last-used-option-index"):
-        assert f"`{sent[name]}`" in told[name]
-    assert f"`{refused['x-should-retry']}`" in told["x-should-retry"]
-
-
-def test_the_variable_of_a_setting_is_what_the_rule_says() -> None:
-    odd = {row.name: row.env for row in describe_settings() if row.env != rule(row.name)}
-    assert odd == {"plugins.load": "AIOGATEWAY_PLUGINS"}
-
-
-def rule(name: str) -> str:
-    return f"AIOGATEWAY_{name.upper().replace('.', '__')}"
-
-
-def list_errors(kind: type[errors.GatewayError] = errors.GatewayError) -> dict[str, int]:
-    """Status by code, of the whole tree."""
-    found = {kind.code: kind.status} if kind.__module__ == errors.__name__ else {}
-    for child in kind.__subclasses__():
-        found |= {code: status for code, status in list_errors(child).items() if code not in found}
-    return found
-
-
-def test_every_error_a_caller_can_get_is_explained_with_its_status() -> None:
-    known = list_errors()
-    told: set[str] = set()
-    for _, _, before, after in read_table("what breaks", "what is tried", "before the first token", "after it"):
-        for part in f"{before};{after}".split(";"):
-            codes = re.findall(r"`([a-z_]+)`", part)
-            status = re.match(r"\s*(\d{3}) `", part)
-            assert not status or {known[code] for code in codes} == {int(status[1])}, part
-            told.update(codes)
-    # only a parent; the provider's own error; what stops a start; what only the record says of a recovery
-    assert told == known.keys() - {"access_denied", "upstream_status", "invalid_settings", "answer_differs"}
-
-
-def test_the_tree_is_the_tree() -> None:
-    text = read_block("tree").text
-    top = re.findall(r"^(\S+)", text, re.MULTILINE)
-    assert top == [name for name in top if (ROOT / name).is_dir() and name.endswith("/")]
-    inside = re.findall(r"^  (\S+) ", text, re.MULTILINE)
-    there = [path for path in Path(aiogateway.__file__).parent.iterdir() if path.name[0] != "_"]
-    modules = {path.name for path in there if path.suffix == ".py"} | {
-        f"{path.name}/" for path in there if path.is_dir()
-    }
-    assert set(inside) == modules
-    floors = [floor_of(name) for name in inside]
-    assert floors == sorted(floors)
-
-
-def floor_of(name: str) -> int:
-    """How far from the top the linter's contract has a module."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "floors"]
-    (floor,) = [place for place, layer in enumerate(layers) if f"({name.removesuffix('.py').rstrip('/')})" in layer]
-    return int(floor)
-
-
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", read_text())
-    assert links
-    titles = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", read_text(), re.MULTILINE)}
-    assert set(re.findall(r"\]\(#([^)]+)\)", read_text())) <= titles
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

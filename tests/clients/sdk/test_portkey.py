@@ -126,14 +126,8 @@ def test_a_rate_limit_keeps_its_class(portkey: Portkey, upstream: Upstream) -> N
 
 @pytest.mark.parametrize(
     "config",
-    [
-        {"retry": {"attempts": 5}, "provider": "openai", "api_key": "sk"},
-        {"cache": {"mode": "simple"}, "provider": "openai", "api_key": "sk"},
-        {"strategy": {"mode": "fallback"}, "targets": [{"provider": "mock"}, {"provider": "mock"}]},
-        {"virtual_key": "openai-virtual-key"},
-        "pc-saved-config",
-    ],
-    ids=["retry", "cache", "strategy", "virtual key", "saved config"],
+    [{"virtual_key": "openai-virtual-key"}, "pc-saved-config"],
+    ids=["virtual key", "saved config"],
 )
 def test_what_is_not_there_yet_is_refused_by_name(bare_gateway: str, upstream: Upstream, config: Any) -> None:
     headers = createHeaders(api_key="pk-anything", config=config)
