@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiogateway.dialects.payload import parse_object
+from aiogateway.dialects.seals import is_foreign
 from aiogateway.errors import RequestError, Unsupported
 from aiogateway.neutral import (
     Cache,
@@ -113,7 +114,10 @@ class MessageWriter:
         return {"toolResult": {"toolUseId": fit_id(part.id), "content": content, **status}}
 
     def _write_reasoning(self, part: ReasoningPart, path: str) -> list[Block]:
-        """Only a thought with a seal goes back: Claude refuses one without, and other models take none."""
+        """Only a thought with a seal goes back, and Claude's own: it refuses others, and other models take none."""
+        if is_foreign(part.sealed or part.signature or ""):
+            self.drop(f"{path}.reasoning_content")
+            return []
         if part.sealed is not None:
             return [{"reasoningContent": {"redactedContent": write_sealed(part.sealed)}}]
         if part.signature is not None:

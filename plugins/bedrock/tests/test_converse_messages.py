@@ -96,6 +96,15 @@ def test_thoughts_with_a_seal_go_back_and_others_do_not() -> None:
     assert list(writer.dropped) == ["messages[0].reasoning_content"]
 
 
+@pytest.mark.parametrize(
+    "thought", [ReasoningPart("hm", signature="gemini:x"), ReasoningPart("", sealed="openai_responses:rs_1:x")]
+)
+def test_anothers_seal_is_not_shown_to_bedrock(thought: ReasoningPart) -> None:
+    writer = MessageWriter([Message("assistant", (thought, TextPart("a")))])
+    assert writer.messages[0]["content"] == [{"text": "a"}]
+    assert list(writer.dropped) == ["messages[0].reasoning_content"]
+
+
 @pytest.mark.parametrize("data", [b"EtwCCkg=", b"\x00\xff", b"", b"base64,odd", b"caf\xc3\xa9"])
 def test_seals_are_the_same_after_a_round(data: bytes) -> None:
     assert base64.b64decode(write_sealed(read_sealed(data))) == data
