@@ -63,6 +63,7 @@ class Search(Generic[T]):
 
     __slots__ = (
         "_admission",
+        "_alone",
         "_attempt",
         "_call",
         "_labelled",
@@ -87,18 +88,28 @@ class Search(Generic[T]):
         self._call = call
         self._attempt = attempt
         self._may_go_on = may_go_on
-        self._walk = walk(tree, facts, tools.is_open, tools.draw, call.notes)
+        self._alone = tree if isinstance(tree, Target) and is_plain(tree) else None
+        self._walk = None if self._alone else walk(tree, facts, tools.is_open, tools.draw, call.notes)
         self._started = tools.loop.time()
         self._serving: Target | None = None
         self._admission = Admission.CLOSED
         self._labels = call.trace, call.metadata
         self._labelled = False
 
-    async def find(self, broken: GatewayError | None = None) -> T:
+    def find(self, broken: GatewayError | None = None) -> Awaitable[T]:
         """The first answer, or the next one after the last one's stream ended with `broken`.
 
-        Raises what the last target failed with; `broken` itself when there is no other target.
+        Raises what the last target failed with; `broken` itself when there is no other target. A plain target, which
+        most calls have, is asked without a detour: two coroutines and a generator would cost 9 µs a call.
         """
+        target = self._alone
+        if target is not None and broken is None:
+            return self._attempt(Step(target, 0, 0.0, self._started + target.deadlines.total))
+        return self._find(broken)
+
+    async def _find(self, broken: GatewayError | None) -> T:
+        if self._walk is None:
+            raise broken or ConfigError("the config leads to no target")
         error = broken
         setback = None if broken is None else judge(broken, broken=True)
         while True:
@@ -213,6 +224,11 @@ class Search(Generic[T]):
             trace = msgspec.structs.replace(trace, id=target.trace_id)
         self._call.trace = trace
         self._call.metadata = {**metadata, **target.metadata} if target.metadata else metadata
+
+
+def is_plain(target: Target) -> bool:
+    """Whether a config of this target alone leaves nothing to decide."""
+    return not (target.retry.attempts or target.circuit or target.trace_id or target.metadata)
 
 
 class Pause:
