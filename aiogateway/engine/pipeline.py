@@ -51,7 +51,8 @@ class Pipeline:
         """Answers into `sink` what `resolve` makes of the client's request. Raises only when the client left."""
         with Account(self, call, sink) as account:
             request, tree = await resolve()
-            search = self._search(call, request, tree, account.observers)
+            attempt = partial(open_attempt, self.tools, call, request, account.observers)
+            search = Search(self.tools, call, tree, partial(look_at, call, request), attempt)
             opened = await search.find()
             try:
                 self._commit(call, opened, account.observers)
@@ -62,12 +63,6 @@ class Pipeline:
                 search.note_break(error)
             if broken is not None:
                 await self._recover(call, sink, search, broken)
-
-    def _search(self, call: Call, request: Request, tree: Tree, observers: tuple[Observer, ...]) -> Search[Opened]:
-        def look() -> Facts:
-            return Facts(metadata=call.metadata, params=request.body, path=call.route, headers=dict(request.headers))
-
-        return Search(self.tools, call, tree, look, partial(open_attempt, self.tools, call, request, observers))
 
     async def _recover(self, call: Call, sink: Sink, search: Search[Opened], broken: Broken) -> None:
         """Goes on with a stream that broke after its commit, and ends it one way or the other."""
@@ -112,6 +107,11 @@ class Pipeline:
         """Ends every call that has an upstream with `error`: in-band where its answer has begun."""
         for exchange in list(self.tools.live):
             exchange.fail(error)
+
+
+def look_at(call: Call, request: Request) -> Facts:
+    """What conditions may ask about."""
+    return Facts(metadata=call.metadata, params=request.body, path=call.route, headers=dict(request.headers))
 
 
 class Account:

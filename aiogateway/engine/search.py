@@ -6,8 +6,8 @@ A search goes on where it stopped: a stream that breaks after its first token as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -81,7 +81,7 @@ class Search(Generic[T]):
         call: Call,
         tree: Tree,
         facts: Callable[[], Facts],
-        attempt: Callable[[Step], Awaitable[T]],
+        attempt: Callable[[Step], Coroutine[Any, Any, T]],
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self._tools = tools
@@ -96,7 +96,7 @@ class Search(Generic[T]):
         self._labels = call.trace, call.metadata
         self._labelled = False
 
-    def find(self, broken: GatewayError | None = None) -> Awaitable[T]:
+    def find(self, broken: GatewayError | None = None) -> Coroutine[Any, Any, T]:
         """The first answer, or the next one after the last one's stream ended with `broken`.
 
         Raises what the last target failed with; `broken` itself when there is no other target. A plain target, which
