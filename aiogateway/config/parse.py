@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import orjson
 
 from aiogateway.config import legacy
@@ -20,6 +18,7 @@ from aiogateway.config.nodes import Options as Options
 from aiogateway.config.nodes import Terms, read_config
 from aiogateway.config.nodes import describe_unknown_provider as describe_unknown_provider
 from aiogateway.config.patterns import MAX_PATTERNS
+from aiogateway.config.shelf import Shelf
 from aiogateway.errors import ConfigError
 from aiogateway.types import Origin
 
@@ -95,12 +94,6 @@ def _is_deep(raw: Any) -> bool:
     return any(isinstance(value, dict | list) for value in level)
 
 
-class _Held(msgspec.Struct):
-    config: Config
-    size: int
-    used: float
-
-
 class ConfigCache:
     """Parsed configs by the SHA-256 of their text, least recently used out first; refused ones are not kept.
 
@@ -119,11 +112,7 @@ class ConfigCache:
     ) -> None:
         self._options = options
         self._bounds = bounds
-        self._limit = limit
-        self._idle = idle
-        self._clock = clock
-        self._held: OrderedDict[tuple[bytes, Origin, str], _Held] = OrderedDict()
-        self._size = 0
+        self._held: Shelf[tuple[bytes, Origin, str], Config] = Shelf(limit, idle, clock)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -131,34 +120,16 @@ class ConfigCache:
     @property
     def size(self) -> int:
         """Bytes held, by the same count as `limit`."""
-        return self._size
+        return self._held.size
 
     def parse(self, text: str, *, origin: Origin, source: str) -> Config:
         """`parse_config`, once per distinct text."""
-        now = self._clock()
-        self._drop_idle(now)
         key = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), origin, source)
-        held = self._held.get(key)
-        if held is not None:
-            held.used = now
-            self._held.move_to_end(key)
-            return held.config
-        config = parse_config(text, origin=origin, source=source, options=self._options, bounds=self._bounds)
-        size = _CHARACTER * len(text) + _NODE * _count_nodes(config)
-        if size <= self._limit:
-            self._held[key] = _Held(config, size, now)
-            self._size += size
-            while self._size > self._limit:
-                self._drop_oldest()
+        config = self._held.get(key)
+        if config is None:
+            config = parse_config(text, origin=origin, source=source, options=self._options, bounds=self._bounds)
+            self._held.put(key, config, _CHARACTER * len(text) + _NODE * _count_nodes(config))
         return config
-
-    def _drop_idle(self, now: float) -> None:
-        while self._held and next(iter(self._held.values())).used <= now - self._idle:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        _, dropped = self._held.popitem(last=False)
-        self._size -= dropped.size
 
 
 def _count_nodes(config: Config) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import msgspec
 
@@ -13,6 +11,7 @@ from ..config.headers import CallHeaders, read_call_headers
 from ..config.model import Config
 from ..config.parse import ConfigCache
 from ..config.resolve import names_target, resolve_tree
+from ..config.shelf import Shelf
 from ..config.tree import Branch, Tree
 from ..errors import ConfigError
 from ..registry import Registry
@@ -34,61 +33,6 @@ LABELS = frozenset(
 
 Key = tuple[Headers, str | None]
 Found = tuple[CallHeaders, Tree]
-V = TypeVar("V")
-
-
-class Shelf(Generic[V]):
-    """Values by headers and credential: the least recently used goes first, and whatever was not used for `idle`."""
-
-    def __init__(self, limit: int, idle: float, clock: Callable[[], float]) -> None:
-        self._limit = limit
-        self._idle = idle
-        self._clock = clock
-        self._next_sweep = clock() + idle / 10
-        self._held: OrderedDict[Key, _Entry[V]] = OrderedDict()
-        self.size = 0
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def get(self, key: Key) -> V | None:
-        now = self._clock()
-        if now >= self._next_sweep:
-            self._sweep(now)
-        entry = self._held.get(key)
-        if entry is None:
-            return None
-        self._held.move_to_end(key)
-        entry.used = now
-        return entry.value
-
-    def put(self, key: Key, value: V, weight: int) -> None:
-        """Takes a value for a key that is not there; one that is too heavy for the whole shelf is not kept."""
-        if weight > self._limit:
-            return
-        self._held[key] = _Entry(value, weight, self._clock())
-        self.size += weight
-        while self.size > self._limit:
-            self._drop()
-
-    def _sweep(self, now: float) -> None:
-        """The longest unused are at the front, so this looks at one entry more than it drops."""
-        self._next_sweep = now + self._idle / 10
-        while self._held and next(iter(self._held.values())).used <= now - self._idle:
-            self._drop()
-
-    def _drop(self) -> None:
-        _, dropped = self._held.popitem(last=False)
-        self.size -= dropped.weight
-
-
-class _Entry(Generic[V]):
-    __slots__ = ("used", "value", "weight")
-
-    def __init__(self, value: V, weight: int, used: float) -> None:
-        self.value = value
-        self.weight = weight
-        self.used = used
 
 
 class Targets:
@@ -114,8 +58,8 @@ class Targets:
         self._settings = settings
         self._default = default
         self._configs = configs
-        self._found: Shelf[Found] = Shelf(limit, idle, clock)
-        self._trees: Shelf[tuple[Tree, int]] = Shelf(limit, idle, clock)
+        self._found: Shelf[Key, Found] = Shelf(limit, idle, clock, period=idle / 10)
+        self._trees: Shelf[Key, tuple[Tree, int]] = Shelf(limit, idle, clock, period=idle / 10)
 
     def find(self, caller: Caller, new_id: Callable[[], str], *, config: str | None = None) -> Found:
         """What the caller's headers say, and where the call goes. Raises ConfigError.

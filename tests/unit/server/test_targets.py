@@ -17,7 +17,7 @@ from aiogateway.providers.openai import OpenAI
 from aiogateway.registry import Registry
 from aiogateway.server import targets as module
 from aiogateway.server.auth import Caller, read_caller
-from aiogateway.server.targets import Shelf, Targets, read_trace_id, trace_of
+from aiogateway.server.targets import Targets, read_trace_id, trace_of
 from aiogateway.settings import ProviderSettings, Settings
 from aiogateway.types import Origin, Secret, Target
 
@@ -114,44 +114,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def key(name: str) -> module.Key:
-    return (("x-portkey-provider", name),), None
-
-
-def test_a_shelf_is_bounded_and_the_least_used_goes_first() -> None:
-    shelf: Shelf[str] = Shelf(limit=30, idle=600, clock=Clock())
-    for name in "abc":
-        shelf.put(key(name), name, 10)
-    assert shelf.get(key("a")) == "a"  # used again
-    shelf.put(key("d"), "d", 15)
-    assert [shelf.get(key(name)) for name in "abcd"] == ["a", None, None, "d"]
-    assert (len(shelf), shelf.size) == (2, 25)
-
-
-def test_what_is_too_heavy_for_a_shelf_pushes_nothing_out() -> None:
-    shelf: Shelf[str] = Shelf(limit=30, idle=600, clock=Clock())
-    shelf.put(key("a"), "a", 30)
-    shelf.put(key("b"), "b", 31)
-    assert [shelf.get(key(name)) for name in "ab"] == ["a", None]
-    assert shelf.size == 30
-
-
-def test_what_is_not_used_for_ten_minutes_goes() -> None:
-    clock = Clock()
-    shelf: Shelf[str] = Shelf(limit=1000, idle=600, clock=clock)
-    shelf.put(key("old"), "old", 10)
-    clock.now = 300
-    shelf.put(key("used"), "used", 10)
-    clock.now = 599
-    assert shelf.get(key("old")) == "old"
-    clock.now = 1000
-    assert shelf.get(key("used")) is None  # 700 s
-    assert (len(shelf), shelf.size) == (1, 10)
-    clock.now = 1300
-    assert shelf.get(key("nobody")) is None  # any use of the shelf drops what is due
-    assert (len(shelf), shelf.size) == (0, 0)
 
 
 def test_both_shelves_are_swept() -> None:
